@@ -4,13 +4,13 @@
 //! the running one, and a text that says how it was found.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::AwsError;
 use serde_json::Value;
 
 use crate::cause::FoundCause;
-use crate::causes;
-use crate::client::{ServiceClient, call_with_retries};
+use crate::client::{ServiceClient, call_for};
 use crate::revision::Revision;
 use crate::service::Service;
 use crate::service_deployment::ServiceDeployment;
@@ -18,6 +18,9 @@ use crate::stability::last_stable_revision;
 
 /// How many service deployments are searched. DescribeServiceRevisions accepts 20 ARNs (ECS API Reference).
 const MAX_DEPLOYMENTS: i32 = 20;
+
+/// How long a call is retried. There is another way to find a revision.
+const READ_FOR: Duration = Duration::from_secs(10);
 
 /// The revision to roll back to.
 pub(crate) struct Target {
@@ -31,8 +34,8 @@ pub(crate) enum History {
     Found(Target),
     /// There is no completed deployment of another ACTIVE revision.
     Nothing,
-    /// The caller may not read them. Holds the error.
-    Denied(String),
+    /// They cannot be read. Holds the error.
+    Unread(String),
 }
 
 impl ServiceClient {
@@ -53,11 +56,7 @@ impl ServiceClient {
         }
         let revisions = match self.completed_revisions(service).await {
             Ok(revisions) => revisions,
-            Err(error) => {
-                let finding = causes::from_error(&error);
-                let is_refused = [causes::CALLER_DENIED.id, causes::NOT_ACCEPTED.id].contains(&finding.cause.id);
-                return if is_refused { Ok(History::Denied(error.verbatim())) } else { Err(finding) };
-            }
+            Err(error) => return Ok(History::Unread(error.verbatim())),
         };
         for arn in revisions.iter().filter(|arn| *arn != running && is_older(arn)) {
             if let Some(revision) = self.active_revision(arn).await? {
@@ -78,7 +77,7 @@ impl ServiceClient {
         let list = async |deadline| {
             self.aws.service_deployments(&self.cluster, name, Some("SUCCESSFUL"), MAX_DEPLOYMENTS, deadline).await
         };
-        let listed = call_with_retries(list).await?;
+        let listed = call_for(READ_FOR, list).await?;
         let mut deployments: Vec<ServiceDeployment> =
             listed.iter().filter_map(|raw| ServiceDeployment::read(raw).ok()).collect();
         deployments.retain(|deployment| deployment.status == "SUCCESSFUL");
@@ -93,7 +92,7 @@ impl ServiceClient {
             return Ok(Vec::new());
         }
         let described =
-            call_with_retries(async |deadline| self.aws.service_revisions(&targets, deadline).await).await?;
+            call_for(READ_FOR, async |deadline| self.aws.service_revisions(&targets, deadline).await).await?;
         let text = |raw: &Value, name: &str| raw[name].as_str().unwrap_or_default().to_owned();
         let definitions: BTreeMap<String, String> =
             described.iter().map(|raw| (text(raw, "serviceRevisionArn"), text(raw, "taskDefinition"))).collect();

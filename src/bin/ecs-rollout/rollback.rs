@@ -261,14 +261,15 @@ impl ServiceClient {
         let unread = match self.last_completed(service, is_older).await? {
             History::Found(target) => return Ok(target),
             History::Nothing => None,
-            History::Denied(error) => Some(format!("the deployments of the service cannot be read: {error}")),
+            History::Unread(error) => Some(format!("the deployments of the service cannot be read: {error}")),
         };
         let listed = call(async |deadline| self.aws.task_definitions(family, MAX_REVISIONS, deadline).await).await?;
         let older: Vec<_> = listed.iter().filter(|arn| is_older(arn)).collect();
         for arn in &older {
             let revision = self.revision(arn).await?;
             if let Some(revision) = revision.filter(|revision| revision.is_active && was_stable(revision)) {
-                let why = format!("the newest older revision with the tag `{STABLE_TAG}`");
+                let tag = format!("the newest older revision with the tag `{STABLE_TAG}`");
+                let why = unread.map_or(tag.clone(), |unread| format!("{tag}; {unread}"));
                 return Ok(Target { revision, why });
             }
         }

@@ -76,6 +76,11 @@ fn the_first_rollback_of_a_service_uses_the_deployments_of_the_service() {
     site.ecs.fail("ListServiceDeployments", [error("AccessDeniedException", "not authorized to perform: ecs:x")]);
     let denied = "the deployments of the service cannot be read: ecs:ListServiceDeployments: denied";
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", denied, "--to REVISION", "changed: nothing"]);
+    // A failing call is no reason not to roll back: the tag decides.
+    let mut site = Site::new();
+    (1..=2).for_each(|number| site.deployed(&number.to_string()));
+    site.ecs.fail("ListServiceDeployments", vec![error("InternalFailure", "not implemented"); 50]);
+    run(&site, "rollback", &[]).ends(0, &["rolling back from web:2 to web:1: the newest older revision with the tag"]);
     // While a rollout is in progress, the deployment before it still runs.
     let mut site = history();
     site.set("TAG", "5");
