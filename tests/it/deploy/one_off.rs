@@ -231,12 +231,25 @@ fn at_the_time_limit_a_task_that_has_not_started_is_stopped() {
 
 #[test]
 fn a_task_that_outlives_the_container_that_decides_is_reported() {
-    let shows =
-        json!({"lastStatus": "RUNNING", "containers": [{"name": "web", "lastStatus": "STOPPED", "exitCode": 0}]});
+    let shows = json!({"lastStatus": "RUNNING", "containers": [{"name": "web", "lastStatus": "STOPPED", "exitCode": 0},
+        {"name": "proxy", "lastStatus": "RUNNING"}]});
     let site = next(TaskCourse::Shows(vec![shows]));
     let outcome = before(&site, &["--json"]);
     outcome.ends(0, &["deployed web:2"]);
     assert!(outcome.json()["notes"].to_string().contains("still runs"), "{outcome:#?}");
+}
+
+#[test]
+fn a_task_that_ecs_stops_does_not_still_run() {
+    let ended = |status: &str| {
+        json!({"lastStatus": status, "desiredStatus": "RUNNING",
+               "containers": [{"name": "web", "lastStatus": "STOPPED", "exitCode": 0}]})
+    };
+    let steps = ["RUNNING", "DEPROVISIONING", "DEPROVISIONING", "DEPROVISIONING", "STOPPED"].map(ended);
+    let site = next(TaskCourse::Shows(steps.to_vec()));
+    let outcome = before(&site, &["--json"]);
+    outcome.ends(0, &["deployed web:2"]);
+    assert!(!outcome.json()["notes"].to_string().contains("still runs"), "{outcome:#?}");
 }
 
 #[test]
