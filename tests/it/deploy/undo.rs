@@ -144,6 +144,16 @@ fn a_throttled_stop_is_repeated() {
 }
 
 #[test]
+fn a_stop_without_an_answer_is_not_followed_by_another_change() {
+    let site = staged("BLUE_GREEN", in_bake_time());
+    site.ecs.fail("StopServiceDeployment", vec![(500, "ServerException".to_owned(), "internal".to_owned()); 99]);
+    let outcome = site.deploy("deploy", &["--timeout", "4s", "--rollback-on-timeout"]);
+    let unanswered = "StopServiceDeployment may have been carried out: its answer did not arrive";
+    outcome.ends(31, &["also: [api-failed]", "it is not known whether ECS accepted the rollback", unanswered]);
+    assert_eq!(site.ecs.bodies("UpdateService").len(), 1, "{:?}", writes(&site));
+}
+
+#[test]
 fn a_signal_after_the_stop_says_what_ecs_continues() {
     let site = staged("BLUE_GREEN", crash_loop());
     let run = site.start(&[&DEPLOY[..], &["--timeout", "10m", "--json"]].concat());

@@ -143,8 +143,9 @@ pub(crate) static API_FAILED: Cause = Cause {
     id: "api-failed",
     title: "the AWS API answers with an error of its own",
     symptoms: "every attempt got a status of 500 or above, or an answer lacks what the API must return",
-    remedy: "run the command again later, which is safe; if it lasts, look at the AWS Health Dashboard, and check that \
-             `AWS_ENDPOINT_URL`, if it is set, names an endpoint that implements the call",
+    remedy: "run the command again later (`run`: first check that its task was not started); if it lasts, look at the \
+             AWS Health Dashboard, and check that `AWS_ENDPOINT_URL`, if it is set, names an endpoint that implements \
+             the call",
     source: "ECS API Reference, \"Common Errors\"",
     exit: Exit::CallFailed,
     ..Cause::DEFAULTS
