@@ -168,13 +168,30 @@ def example_uses_known_inputs(folder):
             yield f"module `{name}` has no output `{output}`"
 
 
+# The members of a service definition as arguments of aws_ecs_service (the provider's page of the resource). Those that
+# identify the service are not changed by a deployment.
+ARGUMENTS = {
+    "cluster": [], "serviceName": [], "desiredCount": ["desired_count"],
+    "deploymentConfiguration": ["deployment_minimum_healthy_percent", "deployment_maximum_percent",
+                                "deployment_circuit_breaker"],
+    "placementStrategy": ["ordered_placement_strategy"], "enableECSManagedTags": ["enable_ecs_managed_tags"],
+    "propagateTags": ["propagate_tags"],
+}
+
+
+def changed_arguments():
+    """The arguments that a deployment with packaging/ci/service.json changes."""
+    text = (MODULE.parent / "ci" / "service.json").read_text(encoding="utf-8")
+    members = re.findall(r'^  "(\w+)":', text, re.M)
+    return ["task_definition", "tags", *(argument for member in members for argument in ARGUMENTS[member])]
+
+
 def example_leaves_deployments_alone(folder):
-    """The service of the example ignores the members that ecs-rollout changes."""
+    """The service of the example ignores the members that ecs-rollout changes with the sample definitions."""
     for name, service in folder.named("resource", 2).items():
         if name.startswith("aws_ecs_service."):
-            ignored = str(service.get("lifecycle", [{}])[0].get("ignore_changes", ""))
-            yield from (f"{name} does not ignore `{member}`" for member in ("task_definition", "desired_count")
-                        if member not in ignored)
+            ignored = re.findall(r"\w+", str(service.get("lifecycle", [{}])[0].get("ignore_changes", "")))
+            yield from (f"{name} does not ignore `{one}`" for one in changed_arguments() if one not in ignored)
 
 
 def policies_equal_those_of_cloudformation(texts):
@@ -241,7 +258,8 @@ PLANTED = [
     (example_uses_known_inputs, "example/main.tf", "  image_id               = var.image_id\n", ""),
     (example_uses_known_inputs, "example/main.tf", "initial_lifecycle_hooks ", "lifecycle_hooks "),
     (example_uses_known_inputs, "example/main.tf", "launch_template_version\n", "version\n"),
-    (example_leaves_deployments_alone, "example/service.tf", "[task_definition, desired_count]", "[task_definition]"),
+    (example_leaves_deployments_alone, "example/service.tf", "task_definition, desired_count", "task_definition"),
+    (example_leaves_deployments_alone, "example/service.tf", "deployment_circuit_breaker,", ""),
     (policies_equal_those_of_cloudformation, "policies.json.tftpl", '"ecs:Poll"', '"ecs:*"'),
     (policies_equal_those_of_cloudformation, "policies.json.tftpl", "container-instance/${cluster}/*", "*"),
     (user_data_equals_that_of_cloudformation, "download.sh.tftpl", "chmod 755", "chmod 777"),

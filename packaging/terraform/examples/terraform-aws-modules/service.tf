@@ -12,9 +12,15 @@ resource "aws_ecs_service" "web" {
   }
 
   lifecycle {
-    # ecs-rollout deploys new revisions, and Application Auto Scaling or ecs-rollout changes the count. Add each other
-    # member that the service definition of ecs-rollout contains.
-    ignore_changes = [task_definition, desired_count]
+    # ecs-rollout deploys new revisions, and Application Auto Scaling or ecs-rollout changes the count. The other
+    # arguments are the members of packaging/ci/service.json, and the tag ecs-rollout:unreturned. Add each other member
+    # that your service definition contains.
+    ignore_changes = [
+      task_definition, desired_count,
+      deployment_minimum_healthy_percent, deployment_maximum_percent, deployment_circuit_breaker,
+      ordered_placement_strategy, enable_ecs_managed_tags, propagate_tags,
+      tags, tags_all,
+    ]
   }
 }
 
