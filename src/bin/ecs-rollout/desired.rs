@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
-use crate::document::{self, Format, InputFile};
+use crate::document::{self, InputFile, Kind};
 use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
 use crate::skeleton::Cleaned;
 use crate::variables::{UsedVariable, Variables};
 use crate::visible::Definition;
-use crate::{api_model, causes, described, skeleton};
+use crate::{api_model, causes, described, environment_entries, skeleton};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DesiredState {
@@ -106,12 +106,12 @@ fn read_task_definition(
     variables: Option<&Variables<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Value, FoundCause> {
-    let (document, format) = document::parse(file, variables)?;
+    let (document, written) = document::parse(file, Kind::TaskDefinition, variables)?;
     let Cleaned { value: mut task, note, unclear } =
         skeleton::clean(Definition::Task, &described::task_definition_document(document, notes));
     notes.extend(note);
     let outcome = api_model::check_task_definition(&task, flags.unknown.allow_unknown);
-    notes.extend(checked(&file.name, format, outcome)?);
+    notes.extend(checked(&file.name, &written, outcome)?);
     for member in ["family", "containerDefinitions"] {
         let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
         if is_empty != Some(false) {
@@ -119,6 +119,8 @@ fn read_task_definition(
         }
     }
     refuse_unclear(file, &unclear)?;
+    let faults = environment_entries::faults("containerDefinitions", &task["containerDefinitions"]);
+    checked(&file.name, &written, if faults.is_empty() { Ok(Vec::new()) } else { Err(faults) })?;
     flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
     for (index, container) in task["containerDefinitions"].as_array().into_iter().flatten().enumerate() {
         let image = container["image"].as_str().unwrap_or_default();
@@ -138,13 +140,13 @@ fn read_service_definition(
     variables: Option<&Variables<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>, FoundCause> {
-    let (value, format) = document::parse(file, variables)?;
+    let (value, written) = document::parse(file, Kind::Service, variables)?;
     let value = described::service_definition(value, flags.service.as_deref(), notes);
     let value = value.map_err(|what| file_finding(&file.name, what))?;
     let Cleaned { value, note, unclear } = skeleton::clean(Definition::Service, &value);
     notes.extend(note);
     let outcome = api_model::check_service(&value, flags.unknown.allow_unknown);
-    notes.extend(checked(&file.name, format, outcome)?);
+    notes.extend(checked(&file.name, &written, outcome)?);
     refuse_unclear(file, &unclear)?;
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
     if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
@@ -217,11 +219,15 @@ fn refuse_unclear(file: &InputFile, unclear: &[String]) -> Result<(), FoundCause
 }
 
 /// The warnings of a check, with the name of the file, or the finding of its faults.
-fn checked(file: &str, format: Format, outcome: Result<Vec<String>, Vec<String>>) -> Result<Vec<String>, FoundCause> {
+fn checked(
+    file: &str,
+    written: &document::Written,
+    outcome: Result<Vec<String>, Vec<String>>,
+) -> Result<Vec<String>, FoundCause> {
     match outcome {
         Ok(warnings) => Ok(warnings.into_iter().map(|warning| format!("`{file}`: {warning}")).collect()),
         Err(faults) => {
-            let faults = faults.into_iter().map(|fault| document::explained(fault, format));
+            let faults = faults.into_iter().map(|fault| written.explained(fault));
             Err(faults.fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and))
         }
     }

@@ -2,15 +2,17 @@
 //!
 //! In: a file and the variables. Out: its value, or a [`FoundCause`] with the name of the file and the place.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::api_model::schema;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::template::{self, Fault, Lookup};
 use crate::variables::Variables;
-use crate::yaml::{self, YamlFault};
+use crate::yaml::{self, Node, Typing, YamlFault};
 
 /// A file that the command line names.
 pub(crate) struct InputFile {
@@ -41,15 +43,36 @@ impl Format {
     }
 }
 
-/// The value of a definition. Without `variables`, none is replaced.
-pub(crate) fn parse(file: &InputFile, variables: Option<&Variables<'_>>) -> Result<(Value, Format), FoundCause> {
+/// What a file describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    TaskDefinition,
+    Service,
+    /// What a one-off task overrides.
+    Overrides,
+}
+
+/// How a value was written, for messages about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    format: Format,
+    /// The lines of values that YAML does not read as text, although the model has text there, by their place.
+    lines: BTreeMap<String, usize>,
+}
+
+/// The value of a file. Without `variables`, none is replaced.
+pub(crate) fn parse(
+    file: &InputFile,
+    kind: Kind,
+    variables: Option<&Variables<'_>>,
+) -> Result<(Value, Written), FoundCause> {
     let variables = variables.map(|variables| variables as &dyn Lookup);
     let format = Format::of(file);
-    let value = match format {
-        Format::Json => parse_json(file, variables),
-        Format::Yaml => parse_yaml(file, variables),
+    let (value, lines) = match format {
+        Format::Json => (parse_json(file, variables)?, BTreeMap::new()),
+        Format::Yaml => parse_yaml(file, kind, variables)?,
     };
-    Ok((value?, format))
+    Ok((value, Written { format, lines }))
 }
 
 fn text_of(file: &InputFile) -> &str {
@@ -79,8 +102,12 @@ fn is_comment(text: &str, error: &serde_json::Error) -> bool {
     ["//", "/*", "#"].iter().any(|begin| rest.starts_with(begin))
 }
 
-fn parse_yaml(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value, FoundCause> {
-    yaml::read(text_of(file), variables).map_err(|error| {
+fn parse_yaml(
+    file: &InputFile,
+    kind: Kind,
+    variables: Option<&dyn Lookup>,
+) -> Result<(Value, BTreeMap<String, usize>), FoundCause> {
+    let node = yaml::read(text_of(file), variables).map_err(|error| {
         let place = format!("line {}, column {}", error.line, error.column);
         match &error.what {
             YamlFault::Syntax(what) => {
@@ -88,7 +115,53 @@ fn parse_yaml(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value,
             }
             YamlFault::Variable(fault) => cause_of(fault).finding(format!("`{}`, {place}: {fault}", file.name)),
         }
-    })
+    })?;
+    Ok(typed(node, kind))
+}
+
+/// The value of a document, and the lines of values that are not text, although the model has text there.
+fn typed(node: Node, kind: Kind) -> (Value, BTreeMap<String, usize>) {
+    let mut typing = Typing::of(match kind {
+        Kind::TaskDefinition => schema::task_definition(),
+        Kind::Service => schema::service(),
+        Kind::Overrides => schema::run_task(),
+    });
+    let value = match (kind, node) {
+        // The output of a command of the AWS CLI has the definition inside.
+        (Kind::TaskDefinition | Kind::Service, Node::Map(mut members)) => {
+            let (name, is_list) = match kind {
+                Kind::TaskDefinition => ("taskDefinition", false),
+                _ if members.contains_key("services") => ("services", true),
+                _ => ("service", false),
+            };
+            let inside = match members.remove(name) {
+                Some(Node::List(list)) if is_list => {
+                    Some(list.into_iter().map(|one| typing.value(one, "", "")).collect())
+                }
+                Some(one @ Node::Map(_)) if !is_list => Some(typing.value(one, "", "")),
+                other => {
+                    members.extend(other.map(|other| (name.to_owned(), other)));
+                    None
+                }
+            };
+            let mut value = typing.value(Node::Map(members), "", "");
+            if let Some(inside) = inside {
+                value[name] = inside;
+            }
+            value
+        }
+        // A list of overrides is a command.
+        (Kind::Overrides, Node::List(list)) => list
+            .into_iter()
+            .map(|word| match word {
+                Node::Scalar(scalar) => typing.scalar(scalar, true, ""),
+                other => typing.value(other, "", ""),
+            })
+            .collect(),
+        (Kind::Overrides, node) => typing.value(node, "overrides", "overrides"),
+        (_, node) => typing.value(node, "", ""),
+    };
+    (value, typing.lines)
 }
 
 fn cause_of(fault: &Fault) -> &'static crate::cause::Cause {
@@ -99,17 +172,21 @@ fn cause_of(fault: &Fault) -> &'static crate::cause::Cause {
     }
 }
 
-/// A fault of the model check, with the reason why a value of YAML has another type than its text suggests.
-pub(crate) fn explained(fault: String, format: Format) -> String {
-    let is_type = |expected: &str, actual: &str| fault.ends_with(&format!("must be {expected}, but is {actual}"));
-    match format {
-        Format::Yaml if ["a number", "a boolean", "null"].iter().any(|actual| is_type("a string", actual)) => {
-            format!("{fault}; in YAML, put it in quotes")
+impl Written {
+    /// A fault of the model check, with the reason why a value of YAML has another type than its text suggests.
+    pub(crate) fn explained(&self, fault: String) -> String {
+        let is_type = |expected: &str, actual: &str| fault.ends_with(&format!("must be {expected}, but is {actual}"));
+        match self.format {
+            Format::Yaml if ["a number", "a boolean", "null"].iter().any(|actual| is_type("a string", actual)) => {
+                let line = self.lines.iter().find(|(place, _)| fault.contains(&format!("`{place}` must be")));
+                let line = line.map(|(_, line)| format!(" (line {line})")).unwrap_or_default();
+                format!("{fault}; in YAML, put it in quotes{line}")
+            }
+            Format::Yaml if is_type("`true` or `false`", "a string") => {
+                format!("{fault}; in YAML 1.2, `yes` and `on` are text")
+            }
+            _ => fault,
         }
-        Format::Yaml if is_type("`true` or `false`", "a string") => {
-            format!("{fault}; in YAML 1.2, `yes` and `on` are text")
-        }
-        _ => fault,
     }
 }
 
@@ -144,31 +221,33 @@ mod tests {
     fn json_with_comments_is_told_about_yaml() {
         for text in ["{\n  // a comment\n  \"a\": 1}", "{\"a\": 1, /* x */ \"b\": 2}", "{\"a\": # x\n1}", "// x\n{}"] {
             let file = InputFile { name: "task.json".to_owned(), text: text.to_owned() };
-            let finding = parse(&file, None).unwrap_err();
+            let finding = parse(&file, Kind::TaskDefinition, None).unwrap_err();
             assert!(finding.evidence[0].contains("JSON has no comments"), "{text:?}: {finding:?}");
         }
         let text = "{ // the tag ${TAG}\n  \"a\": 1}".to_owned();
         let file = InputFile { name: "task.json".to_owned(), text };
         let variables = Variables::new(&[], Vec::new(), &[], &|_| None);
-        let finding = parse(&file, Some(&variables)).unwrap_err();
+        let finding = parse(&file, Kind::TaskDefinition, Some(&variables)).unwrap_err();
         assert!(finding.evidence[0].contains("JSON has no comments"), "{finding:?}");
         let file = InputFile { name: "task.json".to_owned(), text: "{\"a\": }".to_owned() };
-        assert!(!parse(&file, None).unwrap_err().evidence[0].contains("comments"));
+        assert!(!parse(&file, Kind::TaskDefinition, None).unwrap_err().evidence[0].contains("comments"));
     }
 
     #[test]
     fn a_type_of_yaml_that_surprises_is_explained() {
+        let written = |format| Written { format, lines: [("family".to_owned(), 3)].into() };
+        let explained = |fault: &str, format| written(format).explained(fault.to_owned());
         for (fault, note) in [
-            ("`family` must be a string, but is a number", "put it in quotes"),
-            ("`family` must be a string, but is null", "put it in quotes"),
-            ("`family` must be a string, but is a boolean", "put it in quotes"),
+            ("`family` must be a string, but is a number", "put it in quotes (line 3)"),
+            ("`family` must be a string, but is null", "put it in quotes (line 3)"),
+            ("`cpu` must be a string, but is a boolean", "put it in quotes"),
             ("`essential` must be `true` or `false`, but is a string", "`yes` and `on` are text"),
         ] {
-            assert!(explained(fault.to_owned(), Format::Yaml).ends_with(note), "{fault}");
-            assert_eq!(explained(fault.to_owned(), Format::Json), fault);
+            assert!(explained(fault, Format::Yaml).ends_with(note), "{fault}");
+            assert_eq!(explained(fault, Format::Json), fault);
         }
         for fault in ["`family` must be a string, but is a list", "`cpu` must be an integer, but is a string"] {
-            assert_eq!(explained(fault.to_owned(), Format::Yaml), fault);
+            assert_eq!(explained(fault, Format::Yaml), fault);
         }
     }
 }

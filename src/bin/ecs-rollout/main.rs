@@ -25,6 +25,7 @@ mod desired;
 mod diff;
 mod document;
 mod environment;
+mod environment_entries;
 mod evidence;
 mod explain;
 mod failure;

@@ -74,6 +74,19 @@ fn each_invalid_file_is_refused() {
 }
 
 #[test]
+fn an_environment_variable_without_a_value_is_refused() {
+    for entry in [json!({"name": "A"}), json!({"name": "A", "value": null})] {
+        let site = Site::new();
+        let container = json!({"name": "web", "image": "web:1", "memory": 128, "environment": [entry]});
+        site.write("task.json", &json!({"family": "web", "containerDefinitions": [container]}));
+        let expected =
+            "`containerDefinitions[0].environment[0]`, the variable `A`, has no value; an empty value is `\"\"`";
+        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", expected]);
+        assert_eq!(site.ecs.calls(), [""; 0]);
+    }
+}
+
+#[test]
 fn the_output_of_describe_task_definition_is_accepted() {
     let mut site = Site::new();
     site.deployed("1");

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use aws_sdk_ecs::operation::create_service::CreateServiceInput;
 use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
+use aws_sdk_ecs::operation::run_task::RunTaskInput;
 use aws_sdk_ecs::operation::update_service::UpdateServiceInput;
 use aws_sdk_ecs::types::{Deployment, Service, TaskDefinition};
 use aws_smithy_schema::Schema;
@@ -73,6 +74,13 @@ pub(crate) fn task_definition() -> &'static Members {
 pub(crate) fn service() -> &'static Members {
     static MEMBERS: LazyLock<Members> =
         LazyLock::new(|| Members::of(|reader| CreateServiceInput::deserialize(reader).map(drop)));
+    &MEMBERS
+}
+
+/// The members of RunTask.
+pub(crate) fn run_task() -> &'static Members {
+    static MEMBERS: LazyLock<Members> =
+        LazyLock::new(|| Members::of(|reader| RunTaskInput::deserialize(reader).map(drop)));
     &MEMBERS
 }
 

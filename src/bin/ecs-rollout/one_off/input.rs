@@ -47,5 +47,9 @@ fn overrides(
         return Overrides::read(value, option, allow_unknown);
     }
     let file: InputFile = files::read(text.as_ref())?;
-    Overrides::read(document::parse(&file, variables)?.0, &format!("`{}`", file.name), allow_unknown)
+    let (value, written) = document::parse(&file, document::Kind::Overrides, variables)?;
+    Overrides::read(value, &format!("`{}`", file.name), allow_unknown).map_err(|mut finding| {
+        finding.evidence = finding.evidence.into_iter().map(|fault| written.explained(fault)).collect();
+        finding
+    })
 }

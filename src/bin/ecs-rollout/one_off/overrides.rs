@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::cause::FoundCause;
-use crate::{api_model, causes};
+use crate::{api_model, causes, environment_entries};
 
 /// The most characters of the overrides as JSON (ECS API Reference, "RunTask").
 const MAX_CHARACTERS: usize = 8192;
@@ -47,7 +47,9 @@ impl Overrides {
             }
             Value::Object(_) => {
                 let outcome = api_model::check_run_task(&json!({"overrides": value}), allow_unknown);
-                let faults = outcome.err().unwrap_or_default();
+                let place = "overrides.containerOverrides";
+                let incomplete = || environment_entries::faults(place, &value["containerOverrides"]);
+                let faults = outcome.err().unwrap_or_else(incomplete);
                 if let Some(finding) = faults.into_iter().map(|fault| bad(from, &fault)).reduce(join) {
                     return Err(finding);
                 }
@@ -175,6 +177,7 @@ mod tests {
         assert_eq!(resolved.summary, "`web` with another command, environment");
         for invalid in [
             json!({"containerOverrides": [{"name": "web", "environment": {"URL": "hunter2"}}]}),
+            json!({"containerOverrides": [{"name": "web", "environment": [{"name": "URL"}], "command": ["hunter2"]}]}),
             json!({"containerOverrides": [{"name": "web", "comand": ["hunter2"]}]}),
             json!({"containerOverrides": [{"name": "web", "command": "hunter2"}]}),
             json!({"containerOverrides": [{"name": "web", "command": ["hunter2".repeat(2000)]}]}),

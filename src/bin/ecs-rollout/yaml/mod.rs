@@ -1,15 +1,20 @@
 //! Reads a definition that is written in YAML.
 //!
-//! In: the text of a file, and the variables. Out: the same value as JSON, or the first fault with its place. Types are
+//! In: the text of a file, and the variables. Out: its nodes, or the first fault with its place. Types are
 //! those of the core schema (YAML 1.2.2, 10.3.2): `yes`, `on` and `0123a` are text, `1.10` is a number. Anchors, aliases
 //! and merge keys (`<<`) are supported. Variables are replaced after parsing, so that a value can never be structure.
+//! Whether a reference is text or a number depends on its place: see [`Typing`].
+
+mod node;
 
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use crate::template::{self, Fault, Lookup};
+
+pub(crate) use node::{Node, Scalar, Typing};
 
 /// The most nested levels, about as many as the parser of JSON accepts.
 const MAX_DEPTH: usize = 100;
@@ -34,32 +39,39 @@ pub(crate) enum YamlFault {
     Variable(Fault),
 }
 
-/// The value of a document. Without `variables`, none is replaced.
-pub(crate) fn read(text: &str, variables: Option<&dyn Lookup>) -> Result<Value, YamlError> {
+/// The nodes of a document. Without `variables`, none is replaced.
+pub(crate) fn read(text: &str, variables: Option<&dyn Lookup>) -> Result<Node, YamlError> {
     let mut reader =
         Reader { variables, open: Vec::new(), anchors: BTreeMap::new(), values: 0, aliased_bytes: 0, document: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
-            let what = YamlFault::Syntax(error.info().to_owned());
+            // A plain scalar inside of a flow collection cannot contain `{` (YAML 1.2.2, 7.3.3).
+            let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
+            let hint = if variables.is_some() && line.contains("${") {
+                "; a `${...}` inside of `[]` or `{}` must be in quotes"
+            } else {
+                ""
+            };
+            let what = YamlFault::Syntax(format!("{}{hint}", error.info()));
             YamlError { line: marker.line(), column: marker.col() + 1, what }
         })?;
         let (line, column) = (span.start.line(), span.start.col() + 1);
-        reader.event(event).map_err(|what| YamlError { line, column, what })?;
+        reader.event(event, line).map_err(|what| YamlError { line, column, what })?;
     }
-    Ok(reader.document.unwrap_or_default())
+    Ok(reader.document.unwrap_or(Node::Scalar(Scalar { value: Value::Null, replaced: None, line: 1 })))
 }
 
 /// A mapping or list whose end has not been read.
 enum Open {
     Map {
-        members: Map<String, Value>,
+        members: BTreeMap<String, Node>,
         /// The key whose value comes next.
         key: Option<Key>,
         /// The mappings of merge keys.
-        merged: Vec<Value>,
+        merged: Vec<Node>,
     },
-    List(Vec<Value>),
+    List(Vec<Node>),
 }
 
 enum Key {
@@ -72,12 +84,12 @@ struct Reader<'a> {
     variables: Option<&'a dyn Lookup>,
     /// The open mappings and lists, each with the id of its anchor; 0 if it has none.
     open: Vec<(Open, usize)>,
-    anchors: BTreeMap<usize, Value>,
+    anchors: BTreeMap<usize, Node>,
     /// The number of values so far.
     values: usize,
     /// The bytes of text that aliases have repeated.
     aliased_bytes: usize,
-    document: Option<Value>,
+    document: Option<Node>,
 }
 
 fn syntax<T>(what: &str) -> Result<T, YamlFault> {
@@ -85,7 +97,7 @@ fn syntax<T>(what: &str) -> Result<T, YamlFault> {
 }
 
 impl Reader<'_> {
-    fn event(&mut self, event: Event<'_>) -> Result<(), YamlFault> {
+    fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlFault> {
         match event {
             Event::DocumentStart(_) if self.document.is_some() => syntax("there is more than one document"),
             Event::Scalar(text, style, anchor, tag) => {
@@ -93,27 +105,29 @@ impl Reader<'_> {
                     *key = Some(new_key(&text, style, self.variables, members)?);
                     return Ok(());
                 }
-                let value = self.scalar(&text, style, tag.as_deref())?;
-                self.add(value, anchor)
+                let (value, replaced) = self.scalar(&text, style, tag.as_deref())?;
+                self.add(Node::Scalar(Scalar { value, replaced, line }), anchor)
             }
-            Event::MappingStart(anchor, tag) => {
-                self.begin(Open::Map { members: Map::new(), key: None, merged: Vec::new() }, anchor, tag.as_deref())
-            }
+            Event::MappingStart(anchor, tag) => self.begin(
+                Open::Map { members: BTreeMap::new(), key: None, merged: Vec::new() },
+                anchor,
+                tag.as_deref(),
+            ),
             Event::SequenceStart(anchor, tag) => self.begin(Open::List(Vec::new()), anchor, tag.as_deref()),
             Event::MappingEnd | Event::SequenceEnd => match self.open.pop() {
                 Some((Open::Map { members, merged, .. }, anchor)) => {
                     let members = merged_members(members, merged)?;
-                    self.add(Value::Object(members), anchor)
+                    self.add(Node::Map(members), anchor)
                 }
-                Some((Open::List(list), anchor)) => self.add(Value::Array(list), anchor),
+                Some((Open::List(list), anchor)) => self.add(Node::List(list), anchor),
                 None => syntax("there is an end without a beginning"),
             },
             Event::Alias(anchor) => {
                 let Some(value) = self.anchors.get(&anchor).cloned() else {
                     return syntax("an alias is used inside of its own anchor");
                 };
-                self.values += count(&value);
-                self.aliased_bytes += text_bytes(&value);
+                self.values += value.count();
+                self.aliased_bytes += value.text_bytes();
                 if self.aliased_bytes > MAX_ALIASED_BYTES {
                     return syntax("aliases repeat more than 1 MiB of text");
                 }
@@ -138,7 +152,7 @@ impl Reader<'_> {
     }
 
     /// Adds a complete value to what is open.
-    fn add(&mut self, value: Value, anchor: usize) -> Result<(), YamlFault> {
+    fn add(&mut self, value: Node, anchor: usize) -> Result<(), YamlFault> {
         self.values += 1;
         if self.values > MAX_VALUES {
             return syntax("there are too many values; aliases are counted each time");
@@ -158,22 +172,32 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, YamlFault> {
+    /// The value by the rules of YAML, and the text if it is a plain scalar that is a reference.
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<(Value, Option<String>), YamlFault> {
         let rendered = rendered(text, self.variables)?;
         match tag {
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => return Ok(Value::String(rendered)),
+            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
+                return Ok((Value::String(rendered), None));
+            }
             Some(tag) if tag.is_yaml_core_schema() => {}
             // `!` alone makes any scalar text.
-            Some(tag) if format!("{}{}", tag.handle, tag.suffix) == "!" => return Ok(Value::String(rendered)),
+            Some(tag) if format!("{}{}", tag.handle, tag.suffix) == "!" => return Ok((Value::String(rendered), None)),
             Some(_) => return syntax(UNKNOWN_TAG),
-            None if style != ScalarStyle::Plain => return Ok(Value::String(rendered)),
-            // A reference with other text around it is text, as in JSON.
-            None if self.variables.is_some() && text.contains("${") && !is_one_reference(text) => {
-                return Ok(Value::String(rendered));
+            None if style != ScalarStyle::Plain => return Ok((Value::String(rendered), None)),
+            None if self.variables.is_some() && text.contains("${") => {
+                // A reference with other text around it is text, as in JSON.
+                if !is_one_reference(text) {
+                    return Ok((Value::String(rendered), None));
+                }
+                let value = plain(&rendered).unwrap_or_else(|| Value::String(rendered.clone()));
+                return Ok((value, Some(rendered)));
             }
             None => {}
         }
-        plain(&rendered).ok_or_else(|| YamlFault::Syntax("infinity and `.nan` are not allowed".to_owned()))
+        match plain(&rendered) {
+            Some(value) => Ok((value, None)),
+            None => syntax("infinity and `.nan` are not allowed; text must be in quotes"),
+        }
     }
 }
 
@@ -183,7 +207,7 @@ fn new_key(
     text: &str,
     style: ScalarStyle,
     variables: Option<&dyn Lookup>,
-    members: &Map<String, Value>,
+    members: &BTreeMap<String, Node>,
 ) -> Result<Key, YamlFault> {
     if style == ScalarStyle::Plain && text == "<<" {
         return Ok(Key::Merge);
@@ -204,13 +228,13 @@ fn rendered(text: &str, variables: Option<&dyn Lookup>) -> Result<String, YamlFa
 
 /// The members with those of the merge keys. The mapping's own members, and then earlier ones, take precedence
 /// (<https://yaml.org/type/merge.html>).
-fn merged_members(mut members: Map<String, Value>, merged: Vec<Value>) -> Result<Map<String, Value>, YamlFault> {
+fn merged_members(mut members: BTreeMap<String, Node>, merged: Vec<Node>) -> Result<BTreeMap<String, Node>, YamlFault> {
     let sources = merged.into_iter().flat_map(|value| match value {
-        Value::Array(list) => list,
+        Node::List(list) => list,
         one => vec![one],
     });
     for source in sources {
-        let Value::Object(source) = source else {
+        let Node::Map(source) = source else {
             return syntax("the value of `<<` must be a mapping or a list of mappings");
         };
         for (name, value) in source {
@@ -218,25 +242,6 @@ fn merged_members(mut members: Map<String, Value>, merged: Vec<Value>) -> Result
         }
     }
     Ok(members)
-}
-
-/// The number of values below a value, and the value itself.
-fn count(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => 1 + list.iter().map(count).sum::<usize>(),
-        Value::Object(members) => 1 + members.values().map(count).sum::<usize>(),
-        _ => 1,
-    }
-}
-
-/// The bytes of all keys and texts of a value.
-fn text_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(list) => list.iter().map(text_bytes).sum(),
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_bytes(value)).sum(),
-        _ => 0,
-    }
 }
 
 /// Whether the text is one reference and nothing else.

@@ -2,6 +2,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::api_model::schema;
+
+/// The value of a document without a model: a reference has the type that YAML gives to its text.
+fn read(text: &str, variables: Option<&dyn Lookup>) -> Result<Value, YamlError> {
+    Ok(Typing::of(schema::task_definition()).value(super::read(text, variables)?, "x", "x"))
+}
 
 fn set(name: &str) -> Option<String> {
     let value = match name {
@@ -96,7 +102,7 @@ fn a_variable_is_data_and_never_structure() {
         ("a: [\"${ODD}\"]", json!({"a": [set("ODD").unwrap()]})),
         ("a: ${UNSET:-5}", json!({"a": 5})),
         ("a: ${UNSET:-${COUNT}}", json!({"a": 3})),
-        ("a: ${EMPTY}", json!({"a": null})),
+        ("a: ${EMPTY}", json!({"a": ""})),
         ("a: \"${EMPTY}\"", json!({"a": ""})),
         ("a: $${TAG}", json!({"a": "${TAG}"})),
         ("# ${UNSET}\na: 1", json!({"a": 1})),
@@ -124,6 +130,8 @@ fn a_document_that_cannot_be_meant_is_refused_with_its_line() {
         ("a: &x [*x]\n", 1, ""),
         ("a: *x\n", 1, ""),
         ("a: {<<: 1}\n", 1, "`<<`"),
+        ("a: {b: ${TAG}}\n", 1, "a `${...}` inside of `[]` or `{}` must be in quotes"),
+        ("a: [x, ${TAG}]\n", 1, "a `${...}` inside of `[]` or `{}` must be in quotes"),
     ] {
         let error = value(text).unwrap_err();
         let YamlFault::Syntax(fault) = &error.what else { panic!("{error:?}") };
@@ -161,11 +169,50 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Values of variables, among them all that YAML reads as something other than text.
+fn variable() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "(|~|null|Null|true|FALSE|yes|\\.nan|-?\\.inf|0x1f|0o17|1\\.10|1e3)",
+        "[0-9]{1,12}(e[0-9]{1,6})?",
+        "[0-9a-f]{7}",
+        "[ -~\n]{0,12}",
+    ]
+}
+
 proptest! {
     #[test]
+    fn the_value_of_a_variable_is_text_where_the_model_has_text(value in variable()) {
+        let lookup = |name: &str| (name == "V").then(|| value.clone());
+        let text = r#"
+family: ${V}
+containerDefinitions:
+- command:
+  - x
+  - ${V}
+  - ${UNSET:-${V}}
+  - a${V}
+  - "${V}"
+  environment:
+  - name: a
+    value: ${V}
+  dockerLabels:
+    a: ${V}
+tags:
+- key: ${V}
+"#;
+        let node = super::read(text, Some(&lookup)).unwrap();
+        let mut typing = Typing::of(schema::task_definition());
+        let expected = json!({"family": value, "containerDefinitions": [{
+            "command": ["x", value, value, format!("a{value}"), value],
+            "environment": [{"name": "a", "value": value}], "dockerLabels": {"a": value}}], "tags": [{"key": value}]});
+        prop_assert_eq!(typing.value(node, "", ""), expected);
+        prop_assert!(typing.lines.is_empty());
+    }
+
+    #[test]
     fn json_is_yaml_with_the_same_value(value in json_value()) {
-        prop_assert_eq!(super::read(&value.to_string(), None), Ok(value.clone()));
-        prop_assert_eq!(super::read(&format!("{value:#}"), Some(&set)), Ok(value));
+        prop_assert_eq!(read(&value.to_string(), None), Ok(value.clone()));
+        prop_assert_eq!(read(&format!("{value:#}"), Some(&set)), Ok(value));
     }
 
     #[test]
