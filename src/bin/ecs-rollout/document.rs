@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::api_model::schema;
 use crate::cause::FoundCause;
 use crate::causes;
+use crate::json_text;
 use crate::template::{self, Fault, Lookup};
 use crate::variables::Variables;
 use crate::yaml::{self, Node, Typing, YamlFault};
@@ -84,7 +85,9 @@ fn parse_json(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value,
     let invalid = |text: &str, error: &serde_json::Error| {
         let hint =
             if is_comment(text, error) { "; JSON has no comments: a file in YAML (`.yaml`) may have them" } else { "" };
-        causes::BAD_INPUT.finding(format!("`{}`: not valid JSON: {error}{hint}", file.name))
+        // A duplicate key is valid JSON, but nobody means it.
+        let what = if error.is_data() { "" } else { "not valid JSON: " };
+        causes::BAD_INPUT.finding(format!("`{}`: {what}{error}{hint}", file.name))
     };
     let rendered = variables.map_or(Ok(written.to_owned()), |variables| template::render(written, variables));
     let text = rendered.map_err(|error| match serde_json::from_str::<Value>(written) {
@@ -92,7 +95,7 @@ fn parse_json(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value,
         Err(of_json) if is_comment(written, &of_json) => invalid(written, &of_json),
         _ => cause_of(&error.fault).finding(format!("`{}`, {error}", file.name)),
     })?;
-    serde_json::from_str(&text).map_err(|error| invalid(&text, &error))
+    json_text::read(&text).map_err(|error| invalid(&text, &error))
 }
 
 /// Whether there is a comment where the parser stopped.

@@ -36,6 +36,7 @@ mod history;
 mod image_only;
 mod images;
 mod init;
+mod json_text;
 mod keep_revisions;
 mod log_stream;
 mod logs;

@@ -54,6 +54,11 @@ fn each_invalid_file_is_refused() {
     let site = Site::new();
     for (text, expected) in [
         ("{\"family\": ", "not valid JSON"),
+        (r#"{"family": "e", "family": "f"}"#, "`task.json`: the key `family` is there twice at line 1 column 24"),
+        (
+            r#"{"family": "web", "containerDefinitions": [{"name": "a", "image": "b", "name": "c"}]}"#,
+            "the key `name` is there twice in `containerDefinitions[0]` at line 1 column 77",
+        ),
         ("{}", "`family` is missing or empty"),
         ("{\"family\": \"web\", \"containerDefinitions\": []}", "`containerDefinitions` is missing or empty"),
         ("[]", "must be an object, but is a list"),

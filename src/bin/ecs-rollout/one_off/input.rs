@@ -6,6 +6,7 @@ use crate::cause::FoundCause;
 use crate::cli::{BeforeFlags, RunFlags};
 use crate::document;
 use crate::document::InputFile;
+use crate::json_text;
 use crate::one_off::overrides::Overrides;
 use crate::one_off::run::{OneOffTask, TaskLimit};
 use crate::variables::Variables;
@@ -42,8 +43,10 @@ fn overrides(
     variables: Option<&Variables<'_>>,
 ) -> Result<Overrides, FoundCause> {
     if text.trim_start().starts_with(['{', '[']) {
-        let value = serde_json::from_str(text)
-            .map_err(|error| causes::BAD_INPUT.finding(format!("{option}: not valid JSON: {error}")))?;
+        let value = json_text::read(text).map_err(|error| {
+            let what = if error.is_data() { "" } else { "not valid JSON: " };
+            causes::BAD_INPUT.finding(format!("{option}: {what}{error}"))
+        })?;
         return Overrides::read(value, option, allow_unknown);
     }
     let file: InputFile = files::read(text.as_ref())?;
