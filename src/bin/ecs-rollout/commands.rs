@@ -201,7 +201,7 @@ async fn client_for_task(
             client(&address.cluster, &address.service, region, hidden, session).await
         }
         (None, Some(cluster)) => client(cluster, "", region, hidden, session).await,
-        (None, None) => Err(causes::BAD_INPUT.finding("the cluster is not named; use `--cluster NAME`")),
+        (None, None) => Err(causes::BAD_OPTION.finding("the cluster is not named; use `--cluster NAME`")),
     }
 }
 
@@ -214,7 +214,7 @@ async fn client_for_service(service: &ServiceFlags, session: &Session) -> Result
 fn address(cluster: Option<&str>, service: &str, region: Option<&str>) -> Result<ServiceAddress, FoundCause> {
     let cluster = cluster.map(|text| Written { text, place: "--cluster" });
     let address = arn::service_address(cluster, Written { text: service, place: "--service" }, region);
-    address.map_err(|why| causes::BAD_INPUT.finding(why))
+    address.map_err(|why| causes::BAD_OPTION.finding(why))
 }
 
 async fn client(

@@ -121,7 +121,7 @@ fn read_task_definition(
     refuse_unclear(file, &unclear)?;
     let faults = environment_entries::faults("containerDefinitions", &task["containerDefinitions"]);
     checked(&file.name, &written, if faults.is_empty() { Ok(Vec::new()) } else { Err(faults) })?;
-    flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
+    flags.images.apply(&mut task).map_err(|text| causes::BAD_OPTION.finding(text))?;
     for (index, container) in task["containerDefinitions"].as_array().into_iter().flatten().enumerate() {
         let image = container["image"].as_str().unwrap_or_default();
         if image.ends_with([':', '@']) {
@@ -175,10 +175,10 @@ fn service_address(members: &mut Map<String, Value>, flags: &DeploymentFlags) ->
     let cluster = one(&flags.cluster, "--cluster", &cluster, "cluster");
     let Some(service) = one(&flags.service, "--service", &service, "serviceName") else {
         let what = if cluster.is_none() { "cluster" } else { "service" };
-        return Err(causes::BAD_INPUT.finding(format!("the {what} is not named; use `--{what} NAME`")));
+        return Err(causes::BAD_OPTION.finding(format!("the {what} is not named; use `--{what} NAME`")));
     };
     let address = arn::service_address(cluster, service, flags.region.as_deref());
-    address.map_err(|why| causes::BAD_INPUT.finding(why))
+    address.map_err(|why| causes::BAD_OPTION.finding(why))
 }
 
 fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {

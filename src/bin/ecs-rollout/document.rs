@@ -85,7 +85,7 @@ fn parse_json(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value,
     let invalid = |text: &str, error: &serde_json::Error| {
         let hint =
             if is_comment(text, error) { "; JSON has no comments: a file in YAML (`.yaml`) may have them" } else { "" };
-        // A duplicate key is valid JSON, but nobody means it.
+        // A duplicate key is not a fault of the syntax.
         let what = if error.is_data() { "" } else { "not valid JSON: " };
         causes::BAD_INPUT.finding(format!("`{}`: {what}{error}{hint}", file.name))
     };

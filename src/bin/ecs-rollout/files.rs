@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::arn::Arn;
 use crate::cause::FoundCause;
-use crate::causes::BAD_INPUT;
+use crate::causes::BAD_OPTION;
 use crate::document::InputFile;
 use crate::variables::{self, EnvironmentFile};
 
@@ -26,14 +26,14 @@ pub(crate) fn read(path: &Path) -> Result<InputFile, FoundCause> {
             Some(_) => "; a file is expected here, `rollback --to` deploys a registered revision",
             None => "",
         };
-        BAD_INPUT.finding(format!("`{name}` cannot be read: {error}{hint}"))
+        BAD_OPTION.finding(format!("`{name}` cannot be read: {error}{hint}"))
     })?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(BAD_INPUT.finding(format!("`{name}` is larger than 1 MiB")));
+        return Err(BAD_OPTION.finding(format!("`{name}` is larger than 1 MiB")));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(InputFile { name, text }),
-        Err(_) => Err(BAD_INPUT.finding(format!("`{name}` is not UTF-8"))),
+        Err(_) => Err(BAD_OPTION.finding(format!("`{name}` is not UTF-8"))),
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn state(path: &Path, text: &str) -> Result<FileState, FoundCause> {
         Ok(_) if bytes == text.as_bytes() => Ok(FileState::Same),
         Ok(_) => Ok(FileState::Different),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(FileState::Absent),
-        Err(error) => Err(BAD_INPUT.finding(format!("`{}` cannot be read: {error}", path.display()))),
+        Err(error) => Err(BAD_OPTION.finding(format!("`{}` cannot be read: {error}", path.display()))),
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FoundCause> {
     };
     write().map_err(|error| {
         drop(std::fs::remove_file(&temporary));
-        BAD_INPUT.finding(format!("`{}` cannot be written: {error}", path.display()))
+        BAD_OPTION.finding(format!("`{}` cannot be written: {error}", path.display()))
     })
 }
 
@@ -108,6 +108,6 @@ pub(crate) fn append(path: &Path, text: &str) -> std::io::Result<()> {
 pub(crate) fn read_environment(path: &Path) -> Result<EnvironmentFile, FoundCause> {
     let InputFile { name, text } = read(path)?;
     let variables = variables::parse_file(&text);
-    let variables = variables.map_err(|why| BAD_INPUT.finding(format!("`{name}`, {why}")))?;
+    let variables = variables.map_err(|why| BAD_OPTION.finding(format!("`{name}`, {why}")))?;
     Ok(EnvironmentFile { name, variables })
 }

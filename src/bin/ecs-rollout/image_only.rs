@@ -37,7 +37,7 @@ pub(crate) fn check(flags: &DeploymentFlags) -> Result<(), FoundCause> {
     }
     let what = if names_service { "no option changes anything" } else { "the service is not named" };
     let text = format!("without `--task-definition`, the deployment starts from what a service runs, but {what}");
-    Err(causes::BAD_INPUT.finding(text).and(BOTH_WAYS))
+    Err(causes::BAD_OPTION.finding(text).and(BOTH_WAYS))
 }
 
 impl ServiceClient {
@@ -58,7 +58,7 @@ impl ServiceClient {
         })?;
         let running = self.running_revision(&service).await?;
         let mut task = Value::Object(described::task_definition(&running.answer()).members);
-        let is_changed = flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
+        let is_changed = flags.images.apply(&mut task).map_err(|text| causes::BAD_OPTION.finding(text))?;
         let label = short(&running.arn);
         desired.notes.push(format!("the deployment starts from {label}, which the service runs"));
         if !flags.images.is_empty() && !is_changed && !flags.force_new_deployment {

@@ -244,7 +244,7 @@ impl ServiceClient {
     async fn target(&self, service: &Service, to: Option<&str>) -> Result<Target, FoundCause> {
         let running = &service.task_definition;
         if let Some(to) = to {
-            let name = arn::revision(to, running).map_err(|why| causes::BAD_INPUT.finding(why))?;
+            let name = arn::revision(to, running).map_err(|why| causes::BAD_OPTION.finding(why))?;
             let found = self.revision(&name).await?.filter(|revision| revision.is_active);
             let revision = found.ok_or_else(|| causes::REVISION_NOT_FOUND.finding(format!("`{name}`")))?;
             return Ok(Target { revision, why: "named by `--to`".to_owned() });

@@ -109,7 +109,7 @@ fn a_failure_is_annotated_with_its_cause_and_its_remedy() {
 #[test]
 fn a_refused_command_is_reported_too() {
     let site = in_github(Site::new());
-    site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["::error title=[bad-input]"]);
+    site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["::error title=[bad-option]"]);
     assert_eq!((output(&site, "result"), output(&site, "exit-code")), ("refused".into(), "35".into()));
     site.run(&["status", "--cluster", "prod", "--service", "absent"]).ends(36, &["::error title=[service-not-found]"]);
     assert_eq!(output(&site, "cause"), "service-not-found");

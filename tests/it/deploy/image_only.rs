@@ -163,7 +163,8 @@ fn without_a_file_a_service_or_a_change_both_ways_are_shown() {
         (&["deploy", "--cluster", "prod", "--service", "web"], "no option changes anything"),
         (&["plan", "--cluster", "prod", "--service", "web", "--build", "7"], "no option changes anything"),
     ] {
-        site.run(arguments).ends(35, &["[bad-input]", expected, "--task-definition FILE", "--image [CONTAINER=]IMAGE"]);
+        site.run(arguments)
+            .ends(35, &["[bad-option]", expected, "--task-definition FILE", "--image [CONTAINER=]IMAGE"]);
     }
     site.run(&["deploy", "--service", "web", "--image", "web:2"]).ends(35, &["the cluster is not named"]);
     assert_eq!(site.ecs.calls(), [""; 0]);

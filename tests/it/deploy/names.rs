@@ -110,10 +110,10 @@ fn names_that_contradict_each_other_are_refused_before_any_call() {
         (&["--service", OLD_FORM, "--cluster", "arn:aws:ecs:eu-west-1:444455556666:cluster/prod"], "`444455556666`"),
     ] {
         for command in ["plan", "deploy"] {
-            site.deploy(command, arguments).ends(35, &["[bad-input]", expected]);
+            site.deploy(command, arguments).ends(35, &["[bad-option]", expected]);
         }
         for command in ["status", "rollback"] {
-            site.run(&[&[command], arguments].concat()).ends(35, &["[bad-input]", expected]);
+            site.run(&[&[command], arguments].concat()).ends(35, &["[bad-option]", expected]);
         }
     }
     site.run(&["status", "--service", "web"]).ends(35, &["the cluster is not named"]);
@@ -123,7 +123,7 @@ fn names_that_contradict_each_other_are_refused_before_any_call() {
         ("arn:aws:ecs:us-east-1:111122223333:task-definition/web:1", "it is in the region `us-east-1`"),
         ("web:latest", "neither a number nor FAMILY:REVISION"),
     ] {
-        site.run(&["rollback", "--service", SERVICE, "--to", revision]).ends(35, &["[bad-input]", expected]);
+        site.run(&["rollback", "--service", SERVICE, "--to", revision]).ends(35, &["[bad-option]", expected]);
     }
     let revision = "arn:aws:ecs:eu-west-1:111122223333:task-definition/web:1";
     site.run(&["deploy", "--task-definition", revision]).ends(35, &["a file is expected here", "rollback --to"]);

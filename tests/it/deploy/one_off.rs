@@ -282,9 +282,15 @@ fn invalid_overrides_are_refused_before_any_change() {
         ("{\"containerOverrides\": ", "`--before`: not valid JSON"),
         ("[]", "a list of strings that is not empty"),
         ("{\"containerOverrides\": [{\"name\": \"wep\"}]}", "no container `wep`"),
-        ("absent.json", "`absent.json` cannot be read"),
     ] {
         site.deploy("deploy", &["--before", overrides]).ends(35, &["[bad-input]", expected]);
+    }
+    for (text, hint) in [
+        ("absent.json", "`absent.json` cannot be read"),
+        ("migrate", "it is a list, `--before '[\"migrate\"]'`"),
+        ("php artisan migrate", "it is a list, `--before '[\"php\", \"artisan\", \"migrate\"]'`"),
+    ] {
+        site.deploy("deploy", &["--before", text]).ends(35, &["[bad-option]", hint]);
     }
     assert_eq!(writes(&site), [""; 0]);
     site.deploy("deploy", &["--before-stop-on-timeout"]).ends(2, &["--before"]);
@@ -318,7 +324,8 @@ fn the_task_has_the_network_and_the_capacity_providers_of_the_service() {
         assert_eq!((&body["networkConfiguration"], &body["capacityProviderStrategy"]), (&network, &strategy));
         assert_eq!(body["tags"], json!([{"key": "team", "value": "a"}]));
     }
-    site.run(&["run", "--cluster", "prod", "--task-definition", "web"]).ends(35, &["[bad-input]", "awsvpc"]);
+    site.run(&["run", "--cluster", "prod", "--task-definition", "web"])
+        .ends(35, &["[bad-option]", "awsvpc", "name one with `--service`"]);
 }
 
 #[test]

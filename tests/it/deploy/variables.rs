@@ -93,7 +93,14 @@ fn a_fault_in_an_environment_file_is_named_without_its_text() {
     let site = site("1", "x");
     std::fs::write(site.folder.path().join("ci.env"), "A=1\nhunter2\n").unwrap();
     let outcome = site.deploy("plan", &["--env-file", "ci.env"]);
-    outcome.ends(35, &["[bad-input]", "`ci.env`, line 2: expected NAME=VALUE"]);
+    outcome.ends(
+        35,
+        &[
+            "[bad-option]",
+            "remedy: correct the option or the file that the message names",
+            "`ci.env`, line 2: expected NAME=VALUE",
+        ],
+    );
     assert!(!outcome.stderr.contains("hunter2"), "{outcome:#?}");
-    site.deploy("plan", &["--env-file", "absent.env"]).ends(35, &["`absent.env` cannot be read"]);
+    site.deploy("plan", &["--env-file", "absent.env"]).ends(35, &["[bad-option]", "`absent.env` cannot be read"]);
 }

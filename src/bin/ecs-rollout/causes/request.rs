@@ -10,6 +10,7 @@ pub(super) static ALL: &[&Cause] = &[
     &VARIABLE_UNSET,
     &VARIABLE_NOT_LISTED,
     &BAD_INPUT,
+    &BAD_OPTION,
     &FILE_EXISTS,
     &NOT_ACCEPTED,
     &PASS_ROLE_DENIED,
@@ -54,12 +55,22 @@ pub(crate) static VARIABLE_NOT_LISTED: Cause = Cause {
 
 pub(crate) static BAD_INPUT: Cause = Cause {
     id: "bad-input",
-    title: "a file or an option is not valid",
-    symptoms: "a file cannot be read or parsed, or has an unknown member or a value of the wrong type; ECS ignores \
-               unknown members, so a typo would have no effect and give no error",
+    title: "a definition is not valid",
+    symptoms: "a definition or the overrides of a task cannot be parsed, or have an unknown member or a value of the \
+               wrong type; ECS ignores unknown members, so a typo would have no effect and give no error",
     remedy: "correct the place that the message names; the ECS API Reference describes all members, and \
              packaging/ci/task-definition.json and service.json are examples",
-    source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\"",
+    source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\", \"RunTask\"",
+    ..REFUSED
+};
+
+pub(crate) static BAD_OPTION: Cause = Cause {
+    id: "bad-option",
+    title: "an option is not valid, or a file that it names cannot be used",
+    symptoms: "options contradict each other or the files, an option is missing, or its value does not fit; a file \
+               cannot be read or written, or a line of an `--env-file` is not NAME=VALUE",
+    remedy: "correct the option or the file that the message names; `--help` after the command describes its options",
+    source: "docs/reference/ecs-rollout.md",
     ..REFUSED
 };
 

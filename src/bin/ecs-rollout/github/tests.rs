@@ -151,7 +151,7 @@ fn the_reference_parser_of_the_tests_recognizes_commands() {
 fn an_annotation_has_the_cause_the_evidence_and_the_remedy() {
     let step = StepReport { causes: vec![causes::BAD_INPUT.finding("100%: a, b")], ..StepReport::default() };
     let annotations = step.annotations();
-    let expected = "::error title=[bad-input] a file or an option is not valid::seen: 100%25: a, b%0Aremedy: correct";
+    let expected = "::error title=[bad-input] a definition is not valid::seen: 100%25: a, b%0Aremedy: correct";
     assert!(annotations.starts_with(expected), "{annotations}");
 }
 

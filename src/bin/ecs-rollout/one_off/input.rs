@@ -49,10 +49,39 @@ fn overrides(
         })?;
         return Overrides::read(value, option, allow_unknown);
     }
-    let file: InputFile = files::read(text.as_ref())?;
+    let file: InputFile =
+        files::read(text.as_ref()).map_err(|finding| finding.and(command_hint(text, option.trim_matches('`'))))?;
     let (value, written) = document::parse(&file, document::Kind::Overrides, variables)?;
     Overrides::read(value, &format!("`{}`", file.name), allow_unknown).map_err(|mut finding| {
         finding.evidence = finding.evidence.into_iter().map(|fault| written.explained(fault)).collect();
         finding
     })
+}
+
+/// How a command is written, for one that was taken as the name of a file.
+fn command_hint(text: &str, option: &str) -> String {
+    let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
+    let is_simple = !words.is_empty() && !text.contains(['\'', '"', '\\']);
+    let list = if is_simple { words.join(", ") } else { "\"COMMAND\", \"ARGUMENT\"".to_owned() };
+    format!("if a command is meant: it is a list, `{option} '[{list}]'`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_not_a_list_is_shown_as_one() {
+        for (text, list) in [
+            ("migrate", r#"["migrate"]"#),
+            ("php artisan  migrate --force", r#"["php", "artisan", "migrate", "--force"]"#),
+            ("sh -c 'x'", r#"["COMMAND", "ARGUMENT"]"#),
+            ("", r#"["COMMAND", "ARGUMENT"]"#),
+        ] {
+            assert_eq!(
+                command_hint(text, "--before"),
+                format!("if a command is meant: it is a list, `--before '{list}'`")
+            );
+        }
+    }
 }

@@ -93,10 +93,11 @@ pub(crate) fn body(
     if revision.raw["networkMode"] == "awsvpc" {
         let Some(network) = settings.get("networkConfiguration") else {
             let text = format!(
-                "{} has the network mode `awsvpc`, and no service says in which subnets its tasks run",
+                "{} has the network mode `awsvpc`, and no service says in which subnets its tasks run; \
+                 name one with `--service`",
                 short(&revision.arn)
             );
-            return Err(causes::BAD_INPUT.finding(text));
+            return Err(causes::BAD_OPTION.finding(text));
         };
         set("networkConfiguration", network);
     }
@@ -203,6 +204,6 @@ mod tests {
         let overrides = ResolvedOverrides { api: Value::Null, deciding: Vec::new(), summary: String::new() };
         let identity = TaskIdentity::of("x".to_owned());
         let refused = body("prod", &revision, &overrides, &ServiceSettings::default(), &identity).unwrap_err();
-        assert_eq!(refused.cause.id, "bad-input");
+        assert_eq!(refused.cause.id, "bad-option");
     }
 }
