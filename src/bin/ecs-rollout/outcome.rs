@@ -132,14 +132,12 @@ impl Outcome {
         let (result, exit, aftermath) = if completed {
             (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
         } else {
-            let aftermath = match to.rollout_state.as_deref() {
-                Some("FAILED") => "ECS started a rollback, which failed:",
-                _ => "ECS rolls back, and has not completed this within the time limit; `ecs-rollout wait` follows it:",
-            };
+            let aftermath = "ECS started a rollback, which did not complete:";
             (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
         };
         let rolled_back_to = Some(to.task_definition.clone());
         let outcome = Outcome { rolled_back_to, ..self.ended(result, exit, causes) };
-        outcome.with_aftermath(format!("{aftermath} {}", to.label()))
+        let next = if completed { "" } else { "; `ecs-rollout status` shows whether it continues" };
+        outcome.with_aftermath(format!("{aftermath} {}{next}", to.label()))
     }
 }

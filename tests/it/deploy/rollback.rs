@@ -76,7 +76,7 @@ fn the_first_rollback_of_a_service_uses_the_deployments_of_the_service() {
     site.ecs.fail("ListServiceDeployments", [error("AccessDeniedException", "not authorized to perform: ecs:x")]);
     let denied = "the deployments of the service cannot be read: ecs:ListServiceDeployments: denied";
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", denied, "--to REVISION", "changed: nothing"]);
-    // A failing call is no reason not to roll back: the tag decides.
+    // If the call fails, the tag decides.
     let mut site = Site::new();
     (1..=2).for_each(|number| site.deployed(&number.to_string()));
     site.ecs.fail("ListServiceDeployments", vec![error("InternalFailure", "not implemented"); 50]);
