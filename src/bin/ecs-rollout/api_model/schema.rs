@@ -32,19 +32,24 @@ pub(crate) enum MemberType {
 
 /// All members of an operation's input, at any depth, by their path: `containerDefinitions[].portMappings[].protocol`.
 /// `[]` stands for each element of a list, `{}` for each value of a map.
-pub(crate) struct Members(BTreeMap<String, MemberType>);
+#[derive(Default)]
+pub(crate) struct Members {
+    types: BTreeMap<String, MemberType>,
+    /// The names of the members of each object, by its path, in the order of the API.
+    names: BTreeMap<String, Vec<String>>,
+}
 
 impl Members {
     fn of(read: impl Fn(&mut dyn ShapeDeserializer) -> Result<(), SerdeError>) -> Members {
         let members = RefCell::default();
         // The values that the walk invents can be refused, for example in a union, but every member was visited before.
         let _ = read(&mut Walk { path: String::new(), members: &members });
-        Members(members.into_inner())
+        members.into_inner()
     }
 
     /// The type of a member; `None` if the SDK does not know it.
     pub(crate) fn get(&self, path: &str) -> Option<MemberType> {
-        self.0.get(path).copied()
+        self.types.get(path).copied()
     }
 
     /// The path of a member of the value at `path`, or of an element if `name` is a name in a map.
@@ -56,10 +61,14 @@ impl Members {
         }
     }
 
+    /// The names of the members of the object at `path`, which is empty for the whole document, in the order of the API.
+    pub(crate) fn names(&self, path: &str) -> &[String] {
+        self.names.get(path).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Every path with its type, sorted.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, MemberType)> {
-        self.0.iter().map(|(path, kind)| (path.as_str(), *kind))
+        self.types.iter().map(|(path, kind)| (path.as_str(), *kind))
     }
 }
 
@@ -114,13 +123,13 @@ pub(crate) fn is_in_deployment(member: &str) -> bool {
 /// A deserializer that visits every member instead of reading a value.
 struct Walk<'a> {
     path: String,
-    members: &'a RefCell<BTreeMap<String, MemberType>>,
+    members: &'a RefCell<Members>,
 }
 
 impl Walk<'_> {
     fn record(&self, kind: MemberType) {
         if !self.path.is_empty() {
-            self.members.borrow_mut().insert(self.path.clone(), kind);
+            self.members.borrow_mut().types.insert(self.path.clone(), kind);
         }
     }
 
@@ -142,6 +151,8 @@ impl ShapeDeserializer for Walk<'_> {
         member: &mut dyn FnMut(&Schema<'_>, &mut dyn ShapeDeserializer) -> Result<(), SerdeError>,
     ) -> Result<(), SerdeError> {
         self.record(MemberType::Object);
+        let names = schema.members().iter().filter_map(|known| known.member_name().map(str::to_owned)).collect();
+        self.members.borrow_mut().names.insert(self.path.clone(), names);
         for known in schema.members() {
             let mut inner = self.inside(known.member_name().unwrap_or_default());
             // A union accepts only its first member; the others are recorded without what is inside them.
