@@ -135,10 +135,10 @@ pub(crate) struct InitFlags {
 /// How the files are read, and what of them is shown.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct InputFlags {
-    /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
+    /// A variable for `${NAME}` in the files; takes precedence over `--env-file` and `--vars-from`; may be repeated
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) variables: Vec<(String, String)>,
-    /// A file of variables, NAME=VALUE on each line; overrides the environment; may be repeated
+    /// A file of variables, NAME=VALUE on each line; takes precedence over `--vars-from`; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
     /// Variables of the environment that the files may use; may be repeated
