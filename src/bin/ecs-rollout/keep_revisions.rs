@@ -97,8 +97,8 @@ impl ServiceClient {
         for arn in removable.iter().take(MAX_DEREGISTERED) {
             let deregister = async |deadline| {
                 let call = self.aws.deregister_task_definition(arn, deadline);
-                let change = |()| format!("deregistered {}", short(arn));
-                self.activity.attempt("DeregisterTaskDefinition", |&answer| change(answer), call).await
+                let change = |_: &()| format!("deregistered {}", short(arn));
+                self.activity.attempt("DeregisterTaskDefinition", change, call).await
             };
             if let Err(finding) = call(deregister).await {
                 let why = finding.evidence.join("; ");

@@ -7,12 +7,9 @@
 //! of a newer ECS. One of a service is left out, because most members of a service are reports, and a deployment leaves
 //! members that its definition does not have unchanged.
 
-use aws_sdk_ecs::operation::create_service::CreateServiceInput;
-use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
-use aws_sdk_ecs::types::{Deployment, Service, TaskDefinition};
-use aws_smithy_schema::Schema;
 use serde_json::{Map, Value, json};
 
+use crate::api_model::schema;
 use crate::normalize;
 use crate::service::{Service as DescribedService, short};
 
@@ -41,10 +38,11 @@ pub(crate) struct Described {
 /// The members of CreateService that a described service has. `cluster` is the name of its cluster.
 pub(crate) fn service(raw: &Value) -> Described {
     let mut described = Described::default();
+    let of_service = schema::service().names("");
     for (name, value) in raw.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match name.as_str() {
             "tags" => drop(described.members.insert(name.clone(), own_tags(value))),
-            _ if has(CreateServiceInput::SCHEMA, name) => drop(described.members.insert(name.clone(), value.clone())),
+            _ if of_service.contains(name) => drop(described.members.insert(name.clone(), value.clone())),
             "clusterArn" => {
                 let cluster = short(value.as_str().unwrap_or_default());
                 described.members.insert("cluster".to_owned(), json!(cluster));
@@ -52,14 +50,14 @@ pub(crate) fn service(raw: &Value) -> Described {
             "roleArn" if !value.as_str().is_some_and(|role| role.contains(SERVICE_LINKED)) => {
                 described.members.insert("role".to_owned(), value.clone());
             }
-            _ if has(Service::SCHEMA, name) => described.read_only.push(name.clone()),
+            _ if schema::is_in_service(name) => described.read_only.push(name.clone()),
             _ => described.unknown.push(name.clone()),
         }
     }
     // Some members are shown only at the deployment.
-    let of_deployment = names(CreateServiceInput::SCHEMA).filter(|name| !has(Service::SCHEMA, name));
+    let of_deployment = of_service.iter().filter(|name| !schema::is_in_service(name) && schema::is_in_deployment(name));
     if let Ok(shown) = DescribedService::read(raw) {
-        for name in of_deployment.filter(|name| has(Deployment::SCHEMA, name)) {
+        for name in of_deployment {
             let value = shown.member(name);
             if !value.is_null() {
                 described.members.insert(name.to_owned(), value);
@@ -83,8 +81,7 @@ pub(crate) fn task_definition(answer: &Value) -> Described {
     let mut described = Described::default();
     let members = answer["taskDefinition"].as_object().into_iter().flatten();
     for (name, value) in members.filter(|(_, value)| !value.is_null()) {
-        let is_read_only = has(TaskDefinition::SCHEMA, name) && !has(RegisterTaskDefinitionInput::SCHEMA, name);
-        if is_read_only {
+        if schema::read_only().any(|known| known == name) {
             described.read_only.push(name.clone());
         } else {
             described.members.insert(name.clone(), value.clone());
@@ -249,14 +246,6 @@ fn own_tags(tags: &Value) -> Value {
         !OTHER_TAGS.iter().any(|prefix| key.starts_with(prefix))
     };
     tags.iter().filter(is_own).cloned().collect()
-}
-
-fn has(schema: &Schema<'_>, member: &str) -> bool {
-    schema.member_schema(member).is_some()
-}
-
-fn names(schema: &'static Schema<'static>) -> impl Iterator<Item = &'static str> {
-    schema.members().iter().filter_map(|member| member.member_name())
 }
 
 #[cfg(test)]
