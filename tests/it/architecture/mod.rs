@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
     ("evidence", &["boundary", "ecs_config", "effects", "facts", "mime", "plan", "redaction", "settings"]),
     ("cleanup", &["boundary", "evidence", "facts"]),
+    ("timeline", &[]),
     ("readiness", &["boundary", "evidence", "plan", "redaction"]),
     (
         "causes",
@@ -184,7 +185,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that do no I/O, read no clock and no environment, and are not `async`. `render/progress.rs` is excepted.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "agent_variables",
     "causes",
     "check",
@@ -200,6 +201,7 @@ const PURE: [&str; 16] = [
     "readiness",
     "render",
     "settings",
+    "timeline",
     "verdict",
 ];
 
