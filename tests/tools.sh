@@ -44,6 +44,14 @@ apt_fetch() {
     done
 }
 
+# Prints the mirror of this machine's own packages, so that building a root needs no other network access.
+debian_mirror() {
+    local file
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do
+        [[ ! -e $file ]] || cat "$file"
+    done | awk '/^(deb|URIs:) / { for (i = 2; i <= NF && !found; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; found = 1 } }'
+}
+
 # Makes a wrapper in PATH that runs a program with the libraries that were fetched for it.
 # $1: the name. $2: the program. $3: a line of bash to run before it.
 wrap() {

@@ -28,11 +28,3 @@ need_namespaces() {
         ip link add eth0 type veth peer name eth1' "$cgroup_prefix-probe-$$" ||
         die 'on this machine root cannot make mount, PID and network namespaces, an overlay, a veth pair or a cgroup'
 }
-
-# Prints the mirror of this machine's own packages, so that building the root needs no other network access.
-debian_mirror() {
-    local file
-    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do
-        [[ ! -e $file ]] || cat "$file"
-    done | awk '/^(deb|URIs:) / { for (i = 2; i <= NF && !found; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; found = 1 } }'
-}
