@@ -96,6 +96,13 @@ class Table:
         required = f"at most {limit.text(unit)}" if share == 1 else f"at most {share:g} x {limit.text(unit)}"
         self.rows.append(Row(what, ours.text(unit), required, ratio, ours.median <= share * limit.median))
 
+    def at_most_plus(self, what, ours, peer, difference, unit):
+        """`ours` is at most `difference` more than `peer`, or less by that if it is negative; medians are compared."""
+        ours, peer = sample(ours), sample(peer)
+        limit = f"{peer.text(unit)} {'-' if difference < 0 else '+'} {unit(abs(difference))}"
+        ratio = f"{ours.median / peer.median:.2f}" if peer.median else ""
+        self.rows.append(Row(what, ours.text(unit), limit, ratio, ours.median <= peer.median + difference))
+
     def times_less(self, what, ours, peer, factor, unit):
         """`ours` is at least `factor` times less than `peer`; medians are compared."""
         ours, peer = sample(ours), sample(peer)
@@ -182,11 +189,15 @@ def limits_and_peers_decide():
     table.at_most("within a share", 5.5, 5, number, share=1.1)
     table.at_most("nothing allowed and nothing there", 0, 0, number)
     table.at_most("nothing allowed", 1, 0, number)
+    table.at_most_plus("a tenth more", 5.1, 5, 0.1, number)
+    table.at_most_plus("two tenths more", 5.2, 5, 0.1, number)
+    table.at_most_plus("four less", 1, 5, -4, number)
+    table.at_most_plus("three less", 2, 5, -4, number)
     table.times_less("twelve times", 1, Sample([12, 11, 13]), 12, number)
     table.times_less("not twelve times", 1, 11.9, 12, number)
     table.reported("reported", 3, number)
     table.required("state", "absent", "present", False)
-    assert table.failed() == ["more", "nothing allowed", "not twelve times", "state"], table.failed()
+    assert table.failed() == ["more", "nothing allowed", "two tenths more", "three less", "not twelve times", "state"], table.failed()
 
 
 def a_failed_row_is_visible_in_both_forms():

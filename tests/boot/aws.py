@@ -144,7 +144,9 @@ class Account:
             return fault if self.used[key] <= fault.get("times", sys.maxsize) else None
 
     def note(self, **fields):
-        self.log.write(json.dumps({"time": round(time.time(), 3), **fields}) + "\n")
+        # `monotonic` is the clock of systemd's ...TimestampMonotonic properties.
+        moment = {"time": round(time.time(), 3), "monotonic": round(time.monotonic(), 3)}
+        self.log.write(json.dumps({**moment, **fields}) + "\n")
 
     def agent_connected(self, arn):
         with self.lock:

@@ -15,6 +15,8 @@ mkdir -p "$bed_cache"
 source "$here/../tools.sh"
 # shellcheck source=tests/boot/bed.d/machine.sh
 source "$here/bed.d/machine.sh"
+# shellcheck source=tests/boot/bed.d/binary.sh
+source "$here/bed.d/binary.sh"
 # shellcheck source=tests/boot/bed.d/root.sh
 source "$here/bed.d/root.sh"
 # shellcheck source=tests/boot/bed.d/given.sh
