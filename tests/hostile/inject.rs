@@ -40,9 +40,10 @@ const OLD: &str = "# by hand\nECS_LOGLEVEL=warn\n";
 const REPLACED: &str = "# by user data\nECS_LOGLEVEL=debug\n";
 const CONFIG: &str = "etc/ecs/ecs.config";
 const FOLDERS: [&str; 4] = ["etc/ecs", "var/lib/ecs-bootstrap", "run/ecs-bootstrap", "run/systemd/system"];
-const CALLS: &str = "open,openat,openat2,creat,read,pread64,write,pwrite64,writev,fsync,fdatasync,rename,renameat,\
-renameat2,fchmod,fchmodat,chmod,fchown,fchownat,chown,mkdir,mkdirat,unlink,unlinkat,ftruncate,flock,fstat,newfstatat,\
-statx,lstat,stat,getdents64,close,lseek,link,linkat,fcntl";
+/// In the syntax of strace(1). Those with `?` do not exist on arm64.
+const CALLS: &str = "?open,openat,openat2,?creat,read,pread64,write,pwrite64,writev,fsync,fdatasync,?rename,renameat,\
+renameat2,fchmod,fchmodat,?chmod,fchown,fchownat,?chown,?mkdir,mkdirat,?unlink,unlinkat,ftruncate,flock,fstat,\
+newfstatat,statx,?lstat,?stat,getdents64,close,lseek,?link,linkat,fcntl";
 const FAULTS: [&str; 5] = ["error=EIO", "error=ENOSPC", "error=EACCES", "error=EINTR", KILL];
 const KILL: &str = "signal=KILL";
 /// How often a fault is tried again if it hit another call than intended.
