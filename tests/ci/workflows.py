@@ -89,12 +89,15 @@ def credentials(workflow):
             yield "a checkout has no `persist-credentials: false`"
 
 
+BOOT_HOSTS = [("ci.yml", "boot"), ("real-agent.yml", "boot"), ("arm64.yml", "all")]
+
+
 def privileges(workflow):
     """Only the jobs that boot hosts have a privileged container."""
     for name, job in workflow.jobs.items():
         container = job.get("container")
         options = container.get("options", "") if isinstance(container, dict) else ""
-        if "--privileged" in options and (workflow.name, name) not in (("ci.yml", "boot"), ("real-agent.yml", "boot")):
+        if "--privileged" in options and (workflow.name, name) not in BOOT_HOSTS:
             yield f"job `{name}` is privileged"
 
 
@@ -126,7 +129,18 @@ def tiers(workflow):
             yield f"job `{name}` does not wait for `{first}`"
 
 
-RULES = [shell, pins, injections, timeouts, permissions, credentials, privileges, caches, tiers]
+def native(workflow):
+    """arm64.yml runs every tier on an arm64 runner."""
+    if workflow.name != "arm64.yml":
+        return
+    for name, job in workflow.jobs.items():
+        if job["runs-on"] != "ubuntu-24.04-arm":
+            yield f"job `{name}` does not run on arm64"
+    if ".ci/run" not in [step.get("run", "").strip() for step in workflow.steps()]:
+        yield "no step runs `.ci/run`, which runs all tiers"
+
+
+RULES = [shell, pins, injections, timeouts, permissions, credentials, privileges, caches, tiers, native]
 
 # A rule, a workflow, and a text of it with the fault that replaces it.
 PLANTED = [
@@ -148,6 +162,8 @@ PLANTED = [
     (tiers, "ci.yml", ".ci/run package", "echo package"),
     (tiers, "ci.yml", ".ci/run lint unit", ".ci/run"),
     (tiers, "ci.yml", "    needs: lint-and-unit\n", ""),
+    (native, "arm64.yml", "ubuntu-24.04-arm", "ubuntu-24.04"),
+    (native, "arm64.yml", "run: .ci/run", "run: .ci/run unit"),
 ]
 
 
