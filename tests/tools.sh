@@ -6,6 +6,9 @@
 
 fetched=${cache:?'must be set by the script that sources this file'}/debian
 
+# shellcheck disable=SC2034 # for the scripts that source this file
+awscli='awscli==1.46.3'
+
 say() { printf '%s\n' "$*" >&2; }
 
 have() { command -v "$1" >/dev/null; }
@@ -135,6 +138,17 @@ need_strace() {
     apt_install strace && return
     apt_fetch strace libunwind8 liblzma5 && wrap strace "$fetched/usr/bin/strace" &&
         "$cache/bin/strace" --version >/dev/null
+}
+
+# What tests/bench/run measures with, and what it compares with.
+need_bench_tools() {
+    local pair missing=()
+    for pair in ip:iproute2 openssl:openssl valgrind:valgrind strace:strace curl:curl gcc:gcc unshare:util-linux \
+        systemctl:systemd; do
+        have "${pair%:*}" || missing+=("${pair#*:}")
+    done
+    ((${#missing[@]} == 0)) || apt_install "${missing[@]}" || return 1
+    need_python
 }
 
 need_shellcheck() {

@@ -4,6 +4,7 @@
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
 use super::port::Port;
+use super::socket::Socket;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
@@ -139,6 +140,11 @@ impl Imds {
 
     pub fn endpoint(&self) -> String {
         self.server.endpoint()
+    }
+
+    /// Serves a connection that the caller has accepted on another address.
+    pub fn adopt(&self, socket: Socket) {
+        self.server.adopt(socket);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut State)) {

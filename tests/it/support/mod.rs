@@ -21,6 +21,7 @@ pub mod port;
 mod process;
 pub mod rollout;
 pub mod schema;
+pub mod socket;
 pub mod systemd;
 pub mod tls;
 
@@ -332,6 +333,20 @@ impl Instance {
         running
     }
 
+    /// The variables that lead the product to these simulators.
+    pub fn own_environment(&self) -> [(&'static str, OsString); 7] {
+        [
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint().into()),
+            ("AWS_ENDPOINT_URL", self.aws.endpoint().into()),
+            ("DBUS_SYSTEM_BUS_ADDRESS", self.systemd.address().into()),
+            ("ECS_BOOTSTRAP_ROOT", self.root().into()),
+            ("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.agent.endpoint().into()),
+            ("HOME", self.disk.path("home").into()),
+            // Without the host's own systemctl.
+            ("PATH", self.disk.path("bin").into()),
+        ]
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         assert!(!self.binary.as_os_str().is_empty(), "set the path of the product with `Instance::binary`");
         assert!(
@@ -341,16 +356,7 @@ impl Instance {
                     || on_loopback(argument.trim_start_matches("--agent-endpoint="))),
             "an endpoint off loopback"
         );
-        let own: [(&str, OsString); 7] = [
-            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint().into()),
-            ("AWS_ENDPOINT_URL", self.aws.endpoint().into()),
-            ("DBUS_SYSTEM_BUS_ADDRESS", self.systemd.address().into()),
-            ("ECS_BOOTSTRAP_ROOT", self.root().into()),
-            ("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.agent.endpoint().into()),
-            ("HOME", self.disk.path("home").into()),
-            // Without the host's own systemctl.
-            ("PATH", self.disk.path("bin").into()),
-        ];
+        let own = self.own_environment();
         let mut command = if self.mounts.is_empty() {
             Command::new(&self.binary)
         } else {

@@ -7,6 +7,7 @@ mod tags;
 pub mod waiting;
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
+use super::socket::Socket;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -172,6 +173,11 @@ impl Aws {
 
     pub fn endpoint(&self) -> String {
         self.server.endpoint()
+    }
+
+    /// Serves a connection that the caller has accepted on another address.
+    pub fn adopt(&self, socket: Socket) {
+        self.server.adopt(socket);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut State)) {

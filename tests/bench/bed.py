@@ -1,0 +1,198 @@
+"""A simulated instance for the benches: the simulators of tests/it/support behind the real addresses, in a network
+namespace of its own, and optionally behind a link with a delay.
+
+In: the simulators (`cargo build --example instance`). Out: an environment in which ecs-bootstrap uses its default
+endpoints: 169.254.169.254, a name server, and the AWS APIs by their names over TLS.
+
+A script calls `isolate` first. It never runs in the machine's own network namespace."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ISOLATED = "ECS_BOOTSTRAP_BENCH_ISOLATED"
+IMDS = "169.254.169.254"
+# The resolver of a VPC (Amazon VPC User Guide, "Understanding Amazon DNS").
+DNS = "169.254.169.253"
+# Of the range for benchmarks (RFC 2544).
+API, OWN = "198.18.1.1", "198.18.0.1"
+LINK = "bench"
+
+
+class Broken(Exception):
+    """The bed or the measured program did not do what the bench needs, so there is no figure."""
+
+
+def isolate():
+    """Continues in new network, mount and process namespaces, which end with this process. An ordinary user becomes root
+    in them."""
+    outside = os.readlink("/proc/self/ns/net")
+    if os.environ.get(ISOLATED) in (None, outside):
+        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+        os.environ[ISOLATED] = outside
+        os.execvp("unshare", ["unshare", *as_root, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                              sys.executable, *sys.argv])
+    call("ip", "link", "set", "lo", "up")
+
+
+def call(*command, **options):
+    """Runs a command. Returns its stdout; its stderr is the error."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise Broken(f"`{' '.join(map(str, command))}` ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def compiled(source, folder):
+    """A program of C beside this file."""
+    program = folder / source.stem
+    call("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source)
+    return program
+
+
+def certificates(folder):
+    """A chain like that of the AWS endpoints: RSA keys of 2048 bits, with one intermediate. Returns the root and the file
+    with the chain and the key."""
+    def key(name):
+        call("openssl", "genrsa", "-out", folder / f"{name}.key", "2048")
+
+    def issue(name, issuer, extensions):
+        key(name)
+        call("openssl", "req", "-new", "-key", folder / f"{name}.key", "-subj", f"/CN={name}", "-out", folder / "request")
+        (folder / "extensions").write_text(extensions, encoding="utf-8")
+        call("openssl", "x509", "-req", "-in", folder / "request", "-CA", folder / f"{issuer}.pem",
+             "-CAkey", folder / f"{issuer}.key", "-CAcreateserial", "-days", "2", "-extfile", folder / "extensions",
+             "-out", folder / f"{name}.pem")
+
+    key("root")
+    call("openssl", "req", "-x509", "-key", folder / "root.key", "-days", "2", "-subj", "/CN=bench root",
+         "-addext", "keyUsage=critical,keyCertSign", "-out", folder / "root.pem")
+    issue("intermediate", "root", "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign\n")
+    issue("leaf", "intermediate", "subjectAltName=DNS:*.eu-west-1.amazonaws.com\nkeyUsage=critical,digitalSignature\n"
+                                  "extendedKeyUsage=serverAuth\n")
+    served = folder / "served.pem"
+    served.write_text("".join((folder / name).read_text("utf-8") for name in ("leaf.pem", "intermediate.pem", "leaf.key")),
+                      encoding="utf-8")
+    return folder / "root.pem", served
+
+
+class Bed:
+    """The simulators, from `with` to its end. With `delayed` they are behind a link whose delay `round_trip` sets."""
+
+    def __init__(self, simulator, delayed=False):
+        self.simulator, self.delayed = simulator, delayed
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ecs-bench-"))
+        self.link = self.server = self.environment = self.root = None
+
+    def __enter__(self):
+        # In memory: the time of fsync(2) depends on the disk, not on the programs.
+        call("mount", "-t", "tmpfs", "tmpfs", self.folder)
+        self.stopwatch = compiled(HERE / "stopwatch.c", self.folder)
+        authority, served = certificates(self.folder)
+        self.trust = {"AWS_CA_BUNDLE": str(authority)}
+        # systemctl(1) looks for this folder, and must not find the systemd of this machine.
+        call("mount", "-t", "tmpfs", "tmpfs", "/run")
+        os.makedirs("/run/systemd/system")
+        (self.folder / "resolv.conf").write_text(f"nameserver {DNS}\n", encoding="utf-8")
+        place = pathlib.Path(os.path.realpath("/etc/resolv.conf"))
+        if place.is_relative_to("/run"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+        call("mount", "--bind", self.folder / "resolv.conf", place)
+        servers = [self.simulator, "--imds", f"{IMDS}:80", "--dns", f"{DNS}:53", "--api", f"{API}:443", "--tls", served]
+        addresses = "".join(f"ip address add {one}/32 dev lo && " for one in (IMDS, DNS, API))
+        script = f"ip link set lo up && {addresses} exec \"$@\""
+        apart = ["unshare", "--net"] if self.delayed else []
+        self.server = subprocess.Popen([str(word) for word in [*apart, "sh", "-c", script, "sh", *servers]],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                       env={**os.environ, "TMPDIR": str(self.folder)})
+        self.start("imds-tag")  # its answer says that it listens
+        if self.delayed:
+            self.connect()
+        return self
+
+    def connect(self):
+        """Makes the link to the simulators, which are in a namespace of their own."""
+        program = compiled(HERE / "delay.c", self.folder)
+        self.link = subprocess.Popen([program, LINK, str(self.server.pid)], text=True,
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self.link.stdout.readline() != "up\n":
+            raise Broken("the link was not made")
+        call("ip", "address", "add", f"{OWN}/32", "dev", LINK)
+        call("ip", "link", "set", LINK, "up")
+        for address in (IMDS, DNS, API):
+            call("ip", "route", "add", address, "dev", LINK, "src", OWN)
+        other = ["nsenter", "--target", self.server.pid, "--net", "--"]
+        call(*other, "ip", "link", "set", LINK, "up")
+        call(*other, "ip", "route", "add", OWN, "dev", LINK)
+
+    def round_trip(self, seconds):
+        """Sets the delay of the link, half of it in each direction."""
+        line = f"{round(seconds * 1e6 / 2)}\n"
+        self.link.stdin.write(line)
+        self.link.stdin.flush()
+        if self.link.stdout.readline() != line:
+            raise Broken("the link has ended")
+
+    def __exit__(self, *_):
+        for process in (self.link, self.server):
+            if process:
+                process.stdin.close()
+                process.wait()
+        call("umount", os.path.realpath("/etc/resolv.conf"))
+        call("umount", "/run")
+        call("umount", "--lazy", self.folder)
+        self.folder.rmdir()
+
+    def command(self, line):
+        """Sends a command to the simulators. Returns the answer."""
+        self.server.stdin.write(line + "\n")
+        self.server.stdin.flush()
+        answer = self.server.stdout.readline()
+        if not answer:
+            raise Broken(f"the simulators ended at `{line}`")
+        return json.loads(answer)
+
+    def start(self, source, *more):
+        """A new instance whose cluster is named by `source`. Each of `more` is another command for the simulators."""
+        environment = self.command(f"start {source}")["environment"]
+        # The default endpoints, not loopback.
+        for name in ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL"):
+            del environment[name]
+        self.environment = {**environment, **self.trust}
+        self.root = pathlib.Path(environment["ECS_BOOTSTRAP_ROOT"])
+        for line in more:
+            self.command(line)
+
+    def without_bus(self):
+        """The environment without a D-Bus."""
+        return {**self.environment, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
+
+    def config(self):
+        return (self.root / "etc/ecs/ecs.config").read_text(encoding="utf-8")
+
+    def measure(self, command, environment=None, written="etc/ecs/ecs.config", code=0):
+        """Runs a command to its end. Returns what stopwatch.c measures; another exit code is an error."""
+        result, output = self.folder / "result", self.folder / "output"
+        place = self.root / written
+        with open(output, "wb") as file:
+            subprocess.run([self.stopwatch, result, place.parent, place.name, *map(str, command)], stdout=file,
+                           stderr=file, stdin=subprocess.DEVNULL, env=self.environment if environment is None else environment)
+        found = json.loads(result.read_text("utf-8"))
+        if found["code"] != code:
+            text = output.read_text("utf-8", "replace")
+            raise Broken(f"`{' '.join(map(str, command))}` ended with {found['code']}:\n{text[-3000:]}")
+        return found
+
+
+def which(name):
+    """The full path of a program, because the measured environment has another PATH."""
+    path = shutil.which(name)
+    if not path:
+        raise Broken(f"`{name}` is needed")
+    return path

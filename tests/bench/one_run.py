@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""Measures one run of ecs-bootstrap; `tests/bench/run` starts it, and its help has the parts.
+
+In: the binary, the simulators, a Python environment with the AWS CLI. Out: the table."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import bed
+import figures
+import instructions
+from figures import Sample
+
+PARTS = ("latency", "instructions", "cpu", "resources", "report")
+ROUND_TRIPS = (0, 0.001, 0.005, 0.02, 0.08)
+# From here on the network decides the time, not the load of the machine.
+LIMITED_FROM = 0.02
+SHARE_OF_CHAIN = 1.1
+
+# Steps of which each needs the answer of the one before: one round trip each. What needs no answer of the step before is
+# beside it and costs no round trip: the further connections to instance metadata are opened while the token is awaited,
+# and the role's credentials arrive while the API's name is resolved and the connection to it is opened.
+_METADATA = ["TCP handshake with instance metadata", "PUT for the token",
+             "GETs of identity document, user data and tags, side by side"]
+_API = ["DNS query of the API's name", "TCP handshake with the API", "TLS 1.3 handshake"]
+CHAINS = {
+    "imds-tag": _METADATA,
+    "user-data": _METADATA,
+    "file": _METADATA,
+    "describe-tags": [*_METADATA, *_API, "DescribeTags"],
+    "cluster-tags": [*_METADATA, *_API, "ListClusters", "DescribeClusters"],
+}
+SOURCES = {
+    "imds-tag": "a tag in instance metadata",
+    "user-data": "user data",
+    "file": "a settings file",
+    "describe-tags": "DescribeTags",
+    "cluster-tags": "tags of the cluster",
+}
+
+BOUNDS = {"plan": 1.6e6, "plan, one AWS call": 6.0e6}
+LESS_THAN_SHELL, LESS_THAN_AWS_CLI = 12, 150
+MOST_VERIFY_CPU = 0.0255  # half of what it was in the boot test before it was optimized
+MOST_TO_REPORT = 0.25
+LONGEST_GUARD = 0.02
+MOST_MEMORY = 12e6
+LARGEST_BINARY = 12e6
+# The agent registers, and is connected later, as on an instance.
+REGISTERS, CONNECTS = 2000, 500
+
+
+def run_of(binary):
+    return [binary, "run", "--no-wait"]
+
+
+def check_config(host, wanted):
+    if f"ECS_CLUSTER={wanted}\n" not in host.config():
+        raise bed.Broken(f"ecs.config has not the cluster `{wanted}`:\n{host.config()}")
+
+
+def metadata_paths(host, binary):
+    """The paths that a run by a tag in instance metadata asks for; the tag of the cluster is the last."""
+    host.start("imds-tag")
+    host.measure(run_of(binary))
+    paths = [line.removeprefix("GET ") for line in host.command("counts")["imds"] if line.startswith("GET ")]
+    paths.sort(key=lambda path: path.endswith(":cluster"))
+    if not paths or not paths[-1].endswith(":cluster"):
+        raise bed.Broken(f"a run by a tag asked for {paths}")
+    return paths
+
+
+def raw_socket(host, binary):
+    """The command of the raw-socket program with the same requests as `run`. It is for the current instance."""
+    program = bed.compiled(bed.HERE / "peers/raw-socket.c", host.folder)
+    paths = metadata_paths(host, binary)
+    return lambda: [program, host.root / "etc/ecs/ecs.config", *paths]
+
+
+def latency(table, options):
+    """From exec to the written ecs.config, by source and round trip."""
+    with bed.Bed(options.simulator, delayed=True) as host:
+        raw = raw_socket(host, options.binary)
+        for round_trip in ROUND_TRIPS:
+            host.round_trip(round_trip)
+            times = {}
+            # One of each in turn, so that other load on the machine meets all alike.
+            for _ in range(options.runs):
+                for source in SOURCES:
+                    host.start(source)
+                    found = host.measure(run_of(options.binary))
+                    check_config(host, "by-tags" if source == "cluster-tags" else "prod")
+                    times.setdefault(source, []).append(found["written"])
+                host.start("imds-tag")
+                times.setdefault("raw", []).append(host.measure(raw(), {})["written"])
+                check_config(host, "prod")
+            add_latency(table, round_trip, {name: Sample(values) for name, values in times.items()})
+
+
+def add_latency(table, round_trip, times):
+    at = f"{round_trip * 1000:g} ms"
+    for source, name in SOURCES.items():
+        what = f"exec to `ecs.config`, {name}, {at} round trip"
+        steps = len(CHAINS[source])
+        if round_trip >= LIMITED_FROM:
+            table.at_most(what, times[source], steps * round_trip, figures.ms, SHARE_OF_CHAIN)
+        else:
+            table.compared(what, times[source], steps * round_trip, figures.ms)
+    table.compared(f"exec to `ecs.config`, a tag in instance metadata, {at} round trip; peer: raw sockets",
+                   times["imds-tag"], times["raw"], figures.ms)
+
+
+def count_instructions(table, options):
+    with bed.Bed(options.simulator) as host:
+        rounds = [instructions.all_counts(host, options.binary) for _ in range(min(options.runs, 3))]
+    counts = {name: Sample([one[name] for one in rounds]) for name in rounds[0]}
+    for name, what in instructions.OPERATIONS.items():
+        what = f"instructions, {what}"
+        if name in BOUNDS:
+            table.at_most(what, counts[name], BOUNDS[name], figures.millions)
+        elif name == "second run":
+            table.at_most(what, counts[name], counts["run"], figures.millions)
+        else:
+            table.reported(what, counts[name], figures.millions)
+
+
+def cpu(table, options):
+    """User and system time for equal work: the same facts, the same `ecs.config`, and docker and the agent are started.
+    The raw-socket program does not start them."""
+    path = os.pathsep.join([str(options.awscli / "bin"), os.environ["PATH"]])
+    with bed.Bed(options.simulator) as host:
+        raw = raw_socket(host, options.binary)
+        peers = {"shell": ("imds-tag", "shell.sh"), "aws-cli": ("describe-tags", "aws-cli.sh")}
+        found = {name: [] for name in ("ours", "ours, by DescribeTags", "raw", *peers)}
+        for _ in range(options.runs):
+            for name, source in (("ours", "imds-tag"), ("ours, by DescribeTags", "describe-tags")):
+                host.start(source)
+                found[name].append(host.measure(run_of(options.binary)))
+                check_config(host, "prod")
+            host.start("imds-tag")
+            found["raw"].append(host.measure(raw(), {}))
+            check_config(host, "prod")
+            for name, (source, script) in peers.items():
+                host.start(source)
+                command = ["/bin/bash", bed.HERE / "peers" / script, host.root / "etc/ecs/ecs.config"]
+                # systemctl(1) of root would not use the simulated bus without the last variable.
+                environment = {**host.environment, "PATH": path, "HOME": str(host.folder), "SYSTEMCTL_FORCE_BUS": "1"}
+                found[name].append(host.measure(command, environment))
+                check_config(host, "prod")
+
+    def of(name, field="cpu"):
+        return Sample([one[field] for one in found[name]])
+
+    table.compared("CPU time of `run`, a tag in instance metadata; peer: raw sockets", of("ours"), of("raw"), figures.ms)
+    table.times_less("CPU time of `run`, a tag in instance metadata; peer: shell with curl, sed and systemctl", of("ours"),
+                     of("shell"), LESS_THAN_SHELL, figures.ms)
+    table.times_less("CPU time of `run`, DescribeTags; peer: the same with the AWS CLI", of("ours, by DescribeTags"),
+                     of("aws-cli"), LESS_THAN_AWS_CLI, figures.ms)
+    table.compared("time of `run`, a tag in instance metadata, no delay; peer: shell with curl, sed and systemctl", of("ours", "wall"),
+                   of("shell", "wall"), figures.ms)
+    table.compared("time of `run`, DescribeTags, no delay; peer: the same with the AWS CLI",
+                   of("ours, by DescribeTags", "wall"), of("aws-cli", "wall"), figures.ms)
+
+
+def system_calls(host, command):
+    """How many system calls a command makes."""
+    output = host.folder / "strace"
+    host.measure([bed.which("strace"), "-f", "-c", "-S", "calls", "-o", output, *command])
+    total = re.search(r"^ *100\.00 +\S+ +(?:\d+ +)?(\d+)(?: +\d+)? +total$", output.read_text("utf-8"), re.M)
+    if not total:
+        raise bed.Broken(f"strace wrote no total:\n{output.read_text('utf-8')}")
+    return int(total[1])
+
+
+def resources(table, options):
+    with bed.Bed(options.simulator) as host:
+        for source in ("imds-tag", "describe-tags"):
+            found, calls = [], []
+            for _ in range(options.runs):
+                host.start(source)
+                found.append(host.measure(run_of(options.binary)))
+                check_config(host, "prod")
+            for _ in range(min(options.runs, 3)):
+                host.start(source)
+                calls.append(system_calls(host, run_of(options.binary)))
+
+            def of(field):
+                return Sample([one[field] for one in found])
+
+            of_run = f"of `run`, {SOURCES[source]}"
+            table.at_most(f"peak memory {of_run}", of("memory"), MOST_MEMORY, figures.megabytes)
+            table.reported(f"page faults {of_run}",
+                           Sample([one["minor_faults"] + one["major_faults"] for one in found]), figures.number)
+            table.reported(f"system calls {of_run}", Sample(calls), figures.number)
+        table.at_most("time of `guard` when it writes the file again", guard_times(host, options), LONGEST_GUARD, figures.ms)
+    table.at_most("size of the binary", os.stat(options.binary).st_size, LARGEST_BINARY, figures.megabytes)
+
+
+def guard_times(host, options):
+    """How long `guard` takes when user data has replaced the file."""
+    host.start("imds-tag")
+    host.measure(run_of(options.binary))
+    times = []
+    for _ in range(options.runs):
+        (host.root / "etc/ecs/ecs.config").write_text("ECS_LOGLEVEL=debug\n", encoding="utf-8")
+        times.append(host.measure([options.binary, "guard", "--root", host.root], {})["wall"])
+        check_config(host, "prod")
+    return Sample(times)
+
+
+def report(table, options):
+    """From the agent's registration to the verdict, and the CPU time of `verify` until then."""
+    spent, delays = [], []
+    with bed.Bed(options.simulator) as host:
+        for _ in range(options.runs):
+            host.start("imds-tag", f"agent {REGISTERS} {CONNECTS}")
+            host.measure(run_of(options.binary))  # starts the agent
+            spent.append(host.measure([options.binary, "verify"])["cpu"])
+            status = host.root / "run/ecs-bootstrap/status.json"
+            verdict = json.loads(status.read_text("utf-8"))["verdict"]
+            log = host.root / "var/log/ecs/ecs-agent.log"
+            if verdict != "ready" or "Connected to ACS" not in log.read_text("utf-8"):
+                raise bed.Broken(f"`verify` ended with the verdict `{verdict}`")
+            # The last lines of the log say that the agent is connected; then it logs nothing more.
+            delays.append((status.stat().st_mtime_ns - log.stat().st_mtime_ns) / 1e9)
+    table.at_most("registered and connected to reported", Sample(delays), MOST_TO_REPORT, figures.ms)
+    table.at_most(f"CPU time of `verify`, ready after {(REGISTERS + CONNECTS) / 1000:g} s", Sample(spent), MOST_VERIFY_CPU,
+                  figures.ms)
+
+
+def conditions(runs):
+    """On what the figures were measured."""
+    text = pathlib.Path("/proc/cpuinfo").read_text("utf-8")
+    model = re.search(r"^(?:model name|CPU part)\s*: (.*)$", text, re.M)
+    return (f"{os.cpu_count()} cores ({model[1] if model else os.uname().machine}), Linux {os.uname().release}. Medians of "
+            f"{runs} runs, with the lowest and the highest.")
+
+
+def chains():
+    """The chain of each source, for the documentation."""
+    rows = [[name, len(CHAINS[source]), "; ".join(CHAINS[source])] for source, name in SOURCES.items()]
+    return figures.markdown(["the cluster is named by", "round trips", "one after the other"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("binary", "simulator", "awscli"):
+        parser.add_argument("--" + name, required=True, type=lambda text: pathlib.Path(text).resolve())
+    parser.add_argument("--runs", type=int, required=True)
+    parser.add_argument("--only", action="append", choices=PARTS)
+    parser.add_argument("--update-docs", action="store_true")
+    options = parser.parse_args()
+    bed.isolate()
+    table = figures.Table("run")
+    measures = {"latency": latency, "instructions": count_instructions, "cpu": cpu, "resources": resources, "report": report}
+    for part in options.only or PARTS:
+        print(f"measuring: {part}", file=sys.stderr, flush=True)
+        measures[part](table, options)
+    status = table.finish()
+    if options.update_docs:
+        figures.write_part(figures.LIMITS, "run", f"{conditions(options.runs)}\n\n{table.markdown()}")
+        figures.write_part(figures.EXPLANATION, "run-chains", chains())
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except bed.Broken as error:
+        sys.exit(f"error: {error}")
