@@ -6,6 +6,7 @@ endpoints: 169.254.169.254, a name server, and the AWS APIs by their names over 
 
 A script calls `isolate` first. It never runs in the machine's own network namespace."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -81,46 +82,76 @@ def certificates(folder):
     return folder / "root.pem", served
 
 
+def mount(undo, place, *what):
+    """Mounts below this process, until `undo`."""
+    call("mount", *what, place)
+    # A process that has just ended may still be using it.
+    undo.callback(call, "umount", "--lazy", place)
+
+
+def started(undo, command, **options):
+    """A process that ends with its stdin, which `undo` closes."""
+    process = subprocess.Popen([str(word) for word in command], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               **options)
+
+    def end():
+        process.stdin.close()
+        process.wait()
+
+    undo.callback(end)
+    return process
+
+
 class Bed:
     """The simulators, from `with` to its end. With `delayed` they are behind a link whose delay `round_trip` sets."""
 
     def __init__(self, simulator, delayed=False):
         self.simulator, self.delayed = simulator, delayed
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ecs-bench-"))
-        self.link = self.server = self.environment = self.root = None
+        self.link = self.server = self.environment = self.root = self.undo = None
 
     def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            self.start_all(undo)
+            self.undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.undo.close()
+
+    def start_all(self, undo):
+        """Starts everything. `undo` gets what ends it again."""
+        undo.callback(self.folder.rmdir)
         # In memory: the time of fsync(2) depends on the disk, not on the programs.
-        call("mount", "-t", "tmpfs", "tmpfs", self.folder)
-        self.stopwatch = compiled(HERE / "stopwatch.c", self.folder)
-        authority, served = certificates(self.folder)
-        self.trust = {"AWS_CA_BUNDLE": str(authority)}
+        mount(undo, self.folder, "-t", "tmpfs", "tmpfs")
         # systemctl(1) looks for this folder, and must not find the systemd of this machine.
-        call("mount", "-t", "tmpfs", "tmpfs", "/run")
+        mount(undo, "/run", "-t", "tmpfs", "tmpfs")
         os.makedirs("/run/systemd/system")
         (self.folder / "resolv.conf").write_text(f"nameserver {DNS}\n", encoding="utf-8")
         place = pathlib.Path(os.path.realpath("/etc/resolv.conf"))
         if place.is_relative_to("/run"):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
-        call("mount", "--bind", self.folder / "resolv.conf", place)
+        mount(undo, place, "--bind", self.folder / "resolv.conf")
+        self.stopwatch = compiled(HERE / "stopwatch.c", self.folder)
+        authority, served = certificates(self.folder)
+        self.trust = {"AWS_CA_BUNDLE": str(authority)}
         servers = [self.simulator, "--imds", f"{IMDS}:80", "--dns", f"{DNS}:53", "--api", f"{API}:443", "--tls", served]
-        addresses = "".join(f"ip address add {one}/32 dev lo && " for one in (IMDS, DNS, API))
-        script = f"ip link set lo up && {addresses} exec \"$@\""
-        apart = ["unshare", "--net"] if self.delayed else []
-        self.server = subprocess.Popen([str(word) for word in [*apart, "sh", "-c", script, "sh", *servers]],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                       env={**os.environ, "TMPDIR": str(self.folder)})
+        if self.delayed:
+            add = "".join(f"ip address add {one}/32 dev lo && " for one in (IMDS, DNS, API))
+            servers = ["unshare", "--net", "sh", "-c", f"ip link set lo up && {add} exec \"$@\"", "sh", *servers]
+        else:
+            for one in (IMDS, DNS, API):
+                call("ip", "address", "add", f"{one}/32", "dev", "lo")
+                undo.callback(call, "ip", "address", "del", f"{one}/32", "dev", "lo")
+        self.server = started(undo, servers, env={**os.environ, "TMPDIR": str(self.folder)})
         self.start("imds-tag")  # its answer says that it listens
         if self.delayed:
-            self.connect()
-        return self
+            self.connect(undo)
 
-    def connect(self):
+    def connect(self, undo):
         """Makes the link to the simulators, which are in a namespace of their own."""
-        program = compiled(HERE / "delay.c", self.folder)
-        self.link = subprocess.Popen([program, LINK, str(self.server.pid)], text=True,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.link = started(undo, [compiled(HERE / "delay.c", self.folder), LINK, self.server.pid])
         if self.link.stdout.readline() != "up\n":
             raise Broken("the link was not made")
         call("ip", "address", "add", f"{OWN}/32", "dev", LINK)
@@ -138,16 +169,6 @@ class Bed:
         self.link.stdin.flush()
         if self.link.stdout.readline() != line:
             raise Broken("the link has ended")
-
-    def __exit__(self, *_):
-        for process in (self.link, self.server):
-            if process:
-                process.stdin.close()
-                process.wait()
-        call("umount", os.path.realpath("/etc/resolv.conf"))
-        call("umount", "/run")
-        call("umount", "--lazy", self.folder)
-        self.folder.rmdir()
 
     def command(self, line):
         """Sends a command to the simulators. Returns the answer."""
