@@ -35,6 +35,8 @@ CHAINS = {
     "describe-tags": [*_METADATA, *_API, "DescribeTags"],
     "cluster-tags": [*_METADATA, *_API, "ListClusters", "DescribeClusters"],
 }
+RAW = "raw"
+CHAINS[RAW] = _METADATA
 SOURCES = {
     "imds-tag": "a tag in instance metadata",
     "user-data": "user data",
@@ -82,36 +84,51 @@ def raw_socket(host, binary):
 
 
 def latency(table, options):
-    """From exec to the written ecs.config, by source and round trip."""
+    """From exec to the written `ecs.config`. Returns the samples by round trip and source."""
+    samples = {}
     with bed.Bed(options.simulator, delayed=True) as host:
         raw = raw_socket(host, options.binary)
         for round_trip in ROUND_TRIPS:
             host.round_trip(round_trip)
-            times = {}
+            times = {name: [] for name in (*SOURCES, RAW)}
             # One of each in turn, so that other load on the machine meets all alike.
             for _ in range(options.runs):
                 for source in SOURCES:
                     host.start(source)
-                    found = host.measure(run_of(options.binary))
+                    times[source].append(host.measure(run_of(options.binary))["written"])
                     check_config(host, "by-tags" if source == "cluster-tags" else "prod")
-                    times.setdefault(source, []).append(found["written"])
                 host.start("imds-tag")
-                times.setdefault("raw", []).append(host.measure(raw(), {})["written"])
+                times[RAW].append(host.measure(raw(), {})["written"])
                 check_config(host, "prod")
-            add_latency(table, round_trip, {name: Sample(values) for name, values in times.items()})
+            samples[round_trip] = {name: Sample(values) for name, values in times.items()}
+            add_latency(table, round_trip, samples[round_trip])
+    return samples
 
 
-def add_latency(table, round_trip, times):
-    at = f"{round_trip * 1000:g} ms"
+def add_latency(table, round_trip, samples):
+    at = f"{round_trip * 1000:g} ms round trip"
     for source, name in SOURCES.items():
-        what = f"exec to `ecs.config`, {name}, {at} round trip"
-        steps = len(CHAINS[source])
+        what = f"exec to `ecs.config`, {name}, {at}"
+        chain = len(CHAINS[source]) * round_trip
         if round_trip >= LIMITED_FROM:
-            table.at_most(what, times[source], steps * round_trip, figures.ms, SHARE_OF_CHAIN)
+            table.at_most(what, samples[source], chain, figures.ms, SHARE_OF_CHAIN)
         else:
-            table.compared(what, times[source], steps * round_trip, figures.ms)
-    table.compared(f"exec to `ecs.config`, a tag in instance metadata, {at} round trip; peer: raw sockets",
-                   times["imds-tag"], times["raw"], figures.ms)
+            table.compared(what, samples[source], chain, figures.ms)
+    table.compared(f"exec to `ecs.config`, {SOURCES['imds-tag']}, {at}; peer: raw sockets", samples["imds-tag"],
+                   samples[RAW], figures.ms)
+
+
+def latency_matrix(samples):
+    """The samples for the documentation: a row for each source, a column for each round trip."""
+    def cell(source, round_trip):
+        sample, chain = samples[round_trip][source], len(CHAINS[source]) * round_trip
+        ratio = f"; {sample.median / chain:.2f} x" if round_trip >= LIMITED_FROM else ""
+        failed = " FAILED" if ratio and source != RAW and sample.median > SHARE_OF_CHAIN * chain else ""
+        return sample.text(figures.ms) + ratio + failed
+
+    rows = [[name, len(CHAINS[source]), *(cell(source, round_trip) for round_trip in samples)]
+            for source, name in [*SOURCES.items(), (RAW, "the same over raw sockets, by a tag in instance metadata")]]
+    return figures.markdown(["the cluster is named by", "round trips", *(f"{one * 1000:g} ms" for one in samples)], rows)
 
 
 def count_instructions(table, options):
@@ -255,16 +272,26 @@ def main():
     parser.add_argument("--update-docs", action="store_true")
     options = parser.parse_args()
     bed.isolate()
-    table = figures.Table("run")
     measures = {"latency": latency, "instructions": count_instructions, "cpu": cpu, "resources": resources, "report": report}
+    tables, samples = {}, None
     for part in options.only or PARTS:
         print(f"measuring: {part}", file=sys.stderr, flush=True)
-        measures[part](table, options)
-    status = table.finish()
+        tables[part] = figures.Table("run")
+        result = measures[part](tables[part], options)
+        samples = result if part == "latency" else samples
+    whole = figures.Table("run")
+    whole.rows = [row for table in tables.values() for row in table.rows]
     if options.update_docs:
-        figures.write_part(figures.LIMITS, "run", f"{conditions(options.runs)}\n\n{table.markdown()}")
-        figures.write_part(figures.EXPLANATION, "run-chains", chains())
-    return status
+        update_docs(options.runs, samples, [row for part, table in tables.items() if part != "latency" for row in table.rows])
+    return whole.finish()
+
+
+def update_docs(runs, samples, rows):
+    others = figures.Table("run")
+    others.rows = rows
+    figures.write_part(figures.LIMITS, "run", f"{conditions(runs)}\n\n{others.markdown()}")
+    figures.write_part(figures.LIMITS, "run-latency", latency_matrix(samples))
+    figures.write_part(figures.EXPLANATION, "run-chains", chains())
 
 
 if __name__ == "__main__":
