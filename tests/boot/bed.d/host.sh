@@ -29,7 +29,8 @@ up() {
     disown "$keeper" # otherwise the shell would report its end
     echo "$keeper" >"$folder/keeper.pid"
     exec {lock}>&-
-    local deadline=$((SECONDS + 20))
+    # The keeper waits at most 10 s for the servers first.
+    local deadline=$((SECONDS + 30))
     local pid
     until pid=$(leader "$name") && [[ -S /proc/$pid/root/run/systemd/private ]]; do
         if [[ ! -d /proc/$keeper ]] || ((SECONDS >= deadline)); then
