@@ -1,8 +1,9 @@
 //! The command line: one definition feeds the parser, the help, the man page and the completions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::check::InputType;
 use crate::command_line::{self, CommandOutput, Generated, key_value};
@@ -26,6 +27,24 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "Exit codes: 0 ready, waiting, or verification left to ecs-bootstrap-verify.service; 1 internal error; 2 invalid \
                           command line; 10-13 a retry can help; 20-25 a retry cannot help.";
+
+impl Cli {
+    /// Parses a command line, which begins with the name of the program.
+    ///
+    /// clap copies the options of every command into each command that it knows, which takes longer than the rest of
+    /// the start. So it first gets only the named command. Errors and help come from the whole definition.
+    pub fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+        let whole = Cli::command();
+        let parsed = arguments.get(1).and_then(|name| whole.find_subcommand(name)).and_then(|named| {
+            let parser = clap::Command::new("ecs-bootstrap").args(whole.get_arguments()).subcommand(named);
+            Cli::from_arg_matches(&parser.try_get_matches_from(arguments).ok()?).ok()
+        });
+        match parsed {
+            Some(cli) => Ok(cli),
+            None => Cli::from_arg_matches(&whole.try_get_matches_from(arguments)?),
+        }
+    }
+}
 
 /// The commands.
 #[derive(Debug, Subcommand)]

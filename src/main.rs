@@ -31,9 +31,10 @@ fn main() -> ExitCode {
     // Memory can hold secrets, and a core dump would write them to the disk. If the kernel refuses the limit, the instance
     // must boot all the same.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    match Cli::try_parse_from(std::env::args_os()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match Cli::parse_arguments(&arguments) {
         Ok(cli) => print(run(cli, start)),
-        Err(error) => print(not_parsed(error)),
+        Err(error) => print(not_parsed(error, arguments)),
     }
 }
 
@@ -183,26 +184,25 @@ fn plain_http_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> 
 /// Ends the process if a system call blocks its only thread past every deadline.
 #[expect(clippy::exit, reason = "the thread that would return to `main` is blocked")]
 fn watchdog(hang_report: HangReport) -> Watchdog {
-    let (document, output) = hang_report.output();
-    let exit = output.exit;
+    let (printed, reported) = (hang_report.clone(), hang_report.clone());
     let final_reports: Vec<FinalReport> = vec![
         Box::new(move || {
-            let _ = print(output);
+            let _ = print(printed.output());
         }),
-        Box::new(move || hang_report.report_locally(&document)),
+        Box::new(move || reported.report_locally()),
     ];
-    Watchdog::start(STARTUP, final_reports, move || std::process::exit(exit.code().into()))
+    Watchdog::start(STARTUP, final_reports, move || std::process::exit(hang_report.output().exit.code().into()))
 }
 
 /// The output for `--help`, `--version` and a wrong command line.
-fn not_parsed(error: clap::Error) -> CommandOutput {
+fn not_parsed(error: clap::Error, arguments: Vec<OsString>) -> CommandOutput {
     if let Some(text) = wrong_value(&error) {
         return CommandOutput::error(Exit::Usage, &text);
     }
     // The error repeats the arguments. Parsed again with their control characters replaced, it is the same error with
     // one line for each argument.
     let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
-    let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
+    let error = Cli::try_parse_from(arguments.into_iter().map(printable)).err().unwrap_or(error);
     let mut output = CommandOutput::of_clap(error);
     output.stderr = output.stderr.lines().map(|line| shortened(&redaction::line(line)) + "\n").collect();
     output

@@ -87,7 +87,8 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
     let is_cluster_of_one_run = |planned: &&&PlannedKey| {
         planned.key == CLUSTER && matches!(planned.source.rank, Rank::Environment | Rank::CommandLine)
     };
-    let record = |planned: &&PlannedKey| EarlierSource { rank: planned.source.rank, key: planned.source.key.clone() };
+    let record =
+        |planned: &&PlannedKey| EarlierSource { rank: planned.source.rank, key: planned.source.key.to_string() };
     let cluster_source = own.iter().find(is_cluster_of_one_run).map(record);
     let keys: BTreeMap<_, _> = own.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let merged = foreign(host).into_iter().find(|foreign| foreign.path == ECS_CONFIG && foreign.key == ATTRIBUTES);

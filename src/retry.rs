@@ -193,8 +193,12 @@ impl Watchdog {
     /// Sets the deadline of the command to `duration` from now.
     pub fn set_deadline_after(&self, duration: Duration) {
         let (deadline, changed) = &*self.deadline;
-        *deadline.lock().unwrap_or_else(PoisonError::into_inner) = Deadline::after(duration);
-        changed.notify_all();
+        let mut deadline = deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *deadline, Deadline::after(duration));
+        // The thread reads a later deadline when it wakes up at the earlier one.
+        if deadline.earliest(before) != before {
+            changed.notify_all();
+        }
     }
 
     /// The deadline of the command. The watchdog acts [`Watchdog::GRACE`] later.

@@ -12,8 +12,9 @@ use crate::cli::HostCommand;
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
-use crate::render::{VerdictDocument, document};
+use crate::render::document;
 use crate::retry::{Deadline, Watchdog};
+use crate::verdict::Verdict;
 use crate::verify;
 
 /// Time limit for reading the settings and opening what the command needs.
@@ -47,23 +48,24 @@ impl HangReport {
         }
     }
 
-    /// The verdict and the output. `guard` ends with exit code 0, because a fault of ecs-bootstrap must not stop the
-    /// agent.
-    pub fn output(&self) -> (VerdictDocument, CommandOutput) {
-        let verdict =
-            verify::verdict_of_error(StageError::Hangs { command: self.command, since: Watchdog::HANG_GRACE });
-        let document = document(&verdict, None, &[]);
+    /// The output. `guard` ends with exit code 0, because a fault of ecs-bootstrap must not stop the agent.
+    pub fn output(&self) -> CommandOutput {
+        let verdict = self.verdict();
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
-        let output = verdict_output(&document, exit, self.json);
-        (document, output)
+        verdict_output(&document(&verdict, None, &[]), exit, self.json)
     }
 
     /// Reports the verdict on this host, if the command is one that reports verdicts. This can block too: the disk may
     /// be the cause.
-    pub fn report_locally(&self, document: &VerdictDocument) {
+    pub fn report_locally(&self) {
         if matches!(self.command, "run" | "verify") {
-            super::report_locally(&self.disk, document, false, self.to_journal);
+            let document = document(&self.verdict(), None, &[]);
+            super::report_locally(&self.disk, &document, false, self.to_journal);
         }
+    }
+
+    fn verdict(&self) -> Verdict {
+        verify::verdict_of_error(StageError::Hangs { command: self.command, since: Watchdog::HANG_GRACE })
     }
 }
 

@@ -72,7 +72,7 @@ fn redacted(text: &str) -> String {
     let text = without_userinfo(text);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
-    let mut previous = String::new();
+    let mut previous = "";
     // The number of bytes after the run that was checked last. Each run is checked once.
     let mut checked = usize::MAX;
     while !rest.is_empty() {
@@ -97,7 +97,7 @@ fn redacted(text: &str) -> String {
             shown.push_str(attached);
             shown.push_str(REDACTED);
             rest = after;
-        } else if is_after_scheme(&previous, &shown, word) {
+        } else if is_after_scheme(previous, &shown, word) {
             shown.push_str(REDACTED);
             return shown;
         } else {
@@ -119,8 +119,7 @@ fn redacted(text: &str) -> String {
                 rest = value;
             }
         }
-        previous.clear();
-        previous.push_str(word);
+        previous = word;
     }
     shown
 }
@@ -167,6 +166,9 @@ fn authority(after: &str) -> (usize, bool) {
 
 /// The text without the user and password of `user:password@host` without a scheme, also as the value of a variable.
 fn without_bare_userinfo(text: &str) -> String {
+    if !text.contains('@') {
+        return text.to_owned();
+    }
     let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
     let mut shown = String::with_capacity(text.len());
     for part in text.split_inclusive(is_end) {
@@ -185,28 +187,33 @@ fn without_bare_userinfo(text: &str) -> String {
 
 /// If the value after this name is secret: the number of bytes before the value, which takes the rest of the line.
 fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
+    const HEADER: &str = "x-amz-security";
+    let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '\\' | '\u{201d}' | '\u{2019}');
+    let index = after.starts_with('[').then(|| after.find(']')).flatten().map_or(0, |end| end + 1);
+    let bare = after[index..].trim_start_matches(is_quote);
+    let sign = bare.trim_start();
+    let is_header = name.get(..HEADER.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(HEADER));
+    let is_object = after.trim_start().starts_with('{');
+    // Most words have none of these after them, and need no look-up.
+    if !is_header && !is_object && !sign.starts_with([',', '=', ':', '\u{ff1d}', '\u{ff1a}', '>']) {
+        return None;
+    }
+    let known = agent_variables::find(name);
+    if (is_header || is_object && known.is_some_and(|variable| variable.secret)) && !after.is_empty() {
+        return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
+    }
     let lower = name.to_ascii_lowercase();
     let is_variable = name.len() > 2
         && name.contains(|c: char| c.is_ascii_uppercase())
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-    let is_known = agent_variables::find(name).is_some_and(|variable| !variable.secret);
+    let is_known = known.is_some_and(|variable| !variable.secret);
     let is_parameter = matches!(before, Some('?' | '&')) && PARAMETERS.contains(&lower.as_str());
     let is_secret = is_secret_name(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
-    let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '\\' | '\u{201d}' | '\u{2019}');
-    let index = after.starts_with('[').then(|| after.find(']')).flatten().map_or(0, |end| end + 1);
-    let bare = after[index..].trim_start_matches(is_quote);
     let is_quoted = bare.len() < after.len();
-    let is_known_secret = agent_variables::find(name).is_some_and(|variable| variable.secret);
-    if (lower.starts_with("x-amz-security") || is_known_secret && after.trim_start().starts_with('{'))
-        && !after.is_empty()
-    {
-        return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
-    }
     // The name of a secret is itself a value, as in `{"name":"DB_PASSWORD","value":"x"}`.
     if is_secret && is_variable && is_quoted && bare.starts_with(',') {
         return Some(after.len() - bare.len());
     }
-    let sign = bare.trim_start();
     let value = sign.strip_prefix("=>").or(sign.strip_prefix(['=', ':', '\u{ff1d}', '\u{ff1a}']));
     let value = value.or(sign.strip_prefix('>').filter(|_| before == Some('<')))?;
     let is_assigned = sign.starts_with('=');
@@ -287,7 +294,7 @@ fn is_after_scheme(previous: &str, shown: &str, word: &str) -> bool {
     let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=', ':']);
     is_apart
         && (is_name || is_value)
-        && ["bearer", "basic", "negotiate", "digest"].contains(&previous.to_ascii_lowercase().as_str())
+        && ["bearer", "basic", "negotiate", "digest"].iter().any(|scheme| scheme.eq_ignore_ascii_case(previous))
 }
 
 /// The option of a word such as `-phunter2`, whose rest is a secret. `-pod` and `-user` are not such words.
@@ -315,13 +322,16 @@ fn is_key(word: &str) -> bool {
 /// Whether the text has letters of both cases and digits like base64. Hexadecimal ids, paths and names of policies do
 /// not.
 fn is_random(run: &str) -> bool {
+    const MIN_PADDED: usize = 12;
+    if run.len() < MIN_PADDED {
+        return false;
+    }
     let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
     let (lower, upper) = (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
     let is_path = run.starts_with('/');
     // Base64 with `=` at the end is also found if it is short, as that of `user:password`.
     let digits = count(u8::is_ascii_digit);
-    let is_padded = run.len() >= 12
-        && run.len().is_multiple_of(4)
+    let is_padded = run.len().is_multiple_of(4)
         && run.ends_with('=')
         && lower.min(upper).min(digits) > 0
         && !run.trim_end_matches('=').contains(['=', '_']);

@@ -184,6 +184,10 @@ pub fn shell_word(word: &str) -> String {
 /// Whether a terminal or a program that reads lines would do more than print the character: control characters, line
 /// separators, and invisible characters, for example those that change the direction of text (Unicode, category Cf).
 pub fn is_unprintable(c: char) -> bool {
+    // Almost all characters are ASCII.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200b}'..='\u{200f}'

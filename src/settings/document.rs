@@ -82,7 +82,11 @@ impl<'a> TomlDocument<'a> {
                     let source = Source::new(self.rank, place, name.clone());
                     let pushed = if is_second {
                         let what = "`cluster` and `agent.ECS_CLUSTER` both name the cluster; remove one of them";
-                        Err(SettingsError { place: source.place, what: what.to_owned(), did_you_mean: None })
+                        Err(SettingsError {
+                            place: source.place.into_owned(),
+                            what: what.to_owned(),
+                            did_you_mean: None,
+                        })
                     } else {
                         push(&name, raw(value.get_ref()), source)
                     };

@@ -162,7 +162,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        fn default<T>(key: &str, value: T) -> Sourced<T> {
+        fn default<T>(key: &'static str, value: T) -> Sourced<T> {
             Sourced::new(value, Source::default_of(key))
         }
         Settings {

@@ -1,5 +1,6 @@
 //! The source of a value. Every setting has one, and every message about the setting names it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -17,20 +18,20 @@ pub struct Source {
     pub rank: Rank,
     /// The file with line and column, or the service that gave the value.
     #[serde(rename = "where")]
-    pub place: String,
+    pub place: Cow<'static, str>,
     /// The key as it was written there.
-    pub key: String,
+    pub key: Cow<'static, str>,
 }
 
 impl Source {
     /// A source with this rank.
     pub fn new(rank: Rank, place: impl Into<String>, key: impl Into<String>) -> Source {
-        Source { rank, place: place.into(), key: key.into() }
+        Source { rank, place: Cow::Owned(place.into()), key: Cow::Owned(key.into()) }
     }
 
     /// The built-in default of a setting.
-    pub fn default_of(key: &str) -> Source {
-        Source::new(Rank::Default, "built-in", key)
+    pub fn default_of(key: &'static str) -> Source {
+        Source { rank: Rank::Default, place: Cow::Borrowed("built-in"), key: Cow::Borrowed(key) }
     }
 }
 

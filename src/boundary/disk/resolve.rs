@@ -29,31 +29,33 @@ pub(super) fn resolve(root: &Path, path: &str, final_link: FinalLink) -> io::Res
         return Ok(root.join(path.trim_start_matches('/')));
     }
     let mut pending = parts(Path::new(path));
-    let mut found = PathBuf::new();
+    let mut found = root.to_owned();
     let mut links = 0;
     while let Some(part) = pending.pop() {
         if part == ".." {
-            found.pop();
+            if found != root {
+                found.pop();
+            }
             continue;
         }
-        let next = found.join(&part);
+        found.push(&part);
         let is_kept = pending.is_empty() && final_link == FinalLink::Kept;
-        match std::fs::read_link(root.join(&next)) {
-            Ok(target) if !is_kept => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
-                }
-                if target.is_absolute() {
-                    found = PathBuf::new();
-                }
-                pending.extend(parts(&target));
+        // Without a link, or after an error, the part stays. The caller gets the error when it opens the path.
+        if let Ok(target) = std::fs::read_link(&found)
+            && !is_kept
+        {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
             }
-            // Not a link, or an error. The caller gets the error when it opens the path.
-            _ => found = next,
+            found.pop();
+            if target.is_absolute() {
+                found = root.to_owned();
+            }
+            pending.extend(parts(&target));
         }
     }
-    Ok(root.join(found))
+    Ok(found)
 }
 
 /// The names and `..` of a path, last one first.

@@ -333,7 +333,7 @@ fn derives_what_the_facts_suggest_and_says_why() {
         assert!(!named().text().contains(key), "{key} without the fact");
         let derived = named().facts(change).planned();
         let planned = derived.ecs_config.keys.iter().find(|planned| planned.key == key).unwrap();
-        assert_eq!((planned.source.rank, planned.source.place.as_str()), (Rank::Default, why));
+        assert_eq!((planned.source.rank, &*planned.source.place), (Rank::Default, why));
         assert!(switched("on").text().contains(&line), "{key} switched on");
         assert!(!switched("off").facts(change).text().contains(key), "{key} switched off");
         let by_hand = format!("{key}=false\n");
@@ -420,7 +420,7 @@ fn mistakes_are_warnings_only_in_lines_that_the_plan_does_not_change() {
     let plan = Case::new().config("cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"info\"").etc(file).plan().unwrap();
     let shown: Vec<_> =
         plan.warnings.iter().map(|warning| (warning.id(), warning.source.clone().unwrap().place)).collect();
-    assert_eq!(shown, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".to_owned())]);
+    assert_eq!(shown, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".into())]);
     assert!(plan.warnings[0].text.ends_with("did you mean `120s`?"), "{}", plan.warnings[0].text);
 }
 

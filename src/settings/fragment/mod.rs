@@ -362,7 +362,7 @@ fn shown(raw: &Raw) -> String {
 fn place_of(source: &Source) -> String {
     match source.rank {
         Rank::Environment | Rank::CommandLine | Rank::InstanceTag | Rank::ClusterTag => source.to_string(),
-        _ => source.place.clone(),
+        _ => source.place.to_string(),
     }
 }
 
