@@ -115,8 +115,9 @@ pub(crate) async fn open_host(host: &str, port: u16, deadline: Deadline) -> Resu
     open((address, port).into(), deadline).await
 }
 
+/// Opens a connection.
 #[expect(clippy::disallowed_methods, reason = "the only place that connects, with a deadline")]
-async fn open(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, NetError> {
+pub(crate) async fn open(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, NetError> {
     match within(deadline, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(match error.kind() {

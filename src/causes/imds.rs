@@ -178,7 +178,7 @@ pub(super) static GARBLED: Cause = Cause {
         Some(error @ StageError::NotMetadata { .. }) => Some(vec![error_chain(error)]),
         _ => imds_error(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
-                || matches!(error, ImdsError::InvalidResponse { .. } | ImdsError::Setup { .. })
+                || matches!(error, ImdsError::InvalidResponse { .. })
         }),
     },
     ..Cause::DEFAULTS

@@ -62,16 +62,17 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
     let cluster_path = format!("{TAGS}/{cluster_tag}");
+    let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
+    let with_life_cycle = settings.derive.spot.value == Switch::Auto;
+    let with_target_state = settings.derive.warm_pool.value == Switch::Auto;
+    let wanted = [true, true, with_tags, with_cluster, with_life_cycle, with_target_state];
+    imds.prepare(wanted.into_iter().filter(|is_wanted| *is_wanted).count(), deadline);
     let get = |path: &'static str, is_wanted: bool| async move {
         if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
     };
-    let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
     let cluster_get = async { if with_cluster { imds.get(&cluster_path, deadline).await } else { Ok(None) } };
     let required = try_join4(get(DOCUMENT, true), get("user-data", true), get(TAGS, with_tags), cluster_get);
-    let optional_answers = join(
-        get(LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
-        get(TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
-    );
+    let optional_answers = join(get(LIFE_CYCLE, with_life_cycle), get(TARGET_STATE, with_target_state));
     let (required, optional_answers) = with_grace(required, optional_answers).await;
     let (document, user_data, listing, cluster) = required?;
     let (life_cycle, target_state) = optional_answers.unzip();

@@ -1,11 +1,9 @@
 //! The address of the instance metadata service: from the variables that the SDKs read, or the two well-known
 //! addresses.
 //!
-//! In: the values of two environment variables. Out: a base URL and, for the well-known addresses, a resolver that
-//! returns IPv4 and IPv6 until one of them has answered, and that one from then on (RFC 8305). It never connects.
+//! In: the values of two environment variables. Out: a [`Target`]. It never connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
 
 use super::ImdsError;
 
@@ -53,22 +51,56 @@ impl Address {
         }
     }
 
-    /// The addresses to try for the first connection; none if a URL is given.
-    pub(super) fn candidates(&self) -> Vec<SocketAddr> {
-        match self {
-            Address::Fixed(_) | Address::Unusable(_) => Vec::new(),
+    /// Where to connect to, and what precedes the path of a request: the value of the header `Host`, and the path of the
+    /// URL.
+    pub(super) fn target(&self) -> Target {
+        let well_known = |addresses| Target {
+            place: Place::Addresses(addresses),
+            // The service expects its address as the host.
+            host: IPV4.ip().to_string(),
+            path: String::new(),
+        };
+        let addresses = match self {
+            Address::Fixed(url) => return Target::of_url(url),
             Address::Default => vec![IPV4, IPV6],
+            // No request is sent.
+            Address::Unusable(_) => Vec::new(),
             #[cfg(test)]
             Address::Race(addresses) => addresses.clone(),
-        }
+        };
+        well_known(addresses)
     }
+}
 
-    /// The URL that paths are appended to, without a trailing slash.
-    pub(super) fn base(&self) -> &str {
-        match self {
-            Address::Fixed(url) => url.trim_end_matches('/'),
-            // One name for all candidates, so that a kept connection is reused for each of them.
-            _ => "http://instance-metadata",
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) place: Place,
+    /// The value of the header `Host`.
+    pub(super) host: String,
+    /// What precedes `/latest/`, without a trailing slash.
+    pub(super) path: String,
+}
+
+/// Where to connect to.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// The first of these addresses that accepts a connection.
+    Addresses(Vec<SocketAddr>),
+    /// A host, which may be a name, and a port.
+    Host(String, u16),
+}
+
+impl Target {
+    /// The target of a URL that [`fixed`] has accepted.
+    fn of_url(url: &str) -> Target {
+        let url = reqwest::Url::parse(url).expect("`fixed` has parsed it");
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        Target {
+            place: Place::Host(host.trim_matches(['[', ']']).to_owned(), port),
+            host: url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+            path: url.path().trim_end_matches('/').to_owned(),
         }
     }
 }
@@ -89,36 +121,6 @@ fn bad(variable: &'static str, value: &str) -> Address {
     Address::Unusable(ImdsError::BadEndpoint { variable, value })
 }
 
-/// Resolves the invented name in [`Address::base`] to all candidates, and after the first answer to the address that
-/// answered.
-#[derive(Clone, Debug)]
-pub(super) struct Candidates {
-    all: Vec<SocketAddr>,
-    answered: Arc<OnceLock<SocketAddr>>,
-}
-
-impl Candidates {
-    pub(super) fn new(all: Vec<SocketAddr>) -> Candidates {
-        Candidates { all, answered: Arc::default() }
-    }
-
-    /// Remembers the address that answered first.
-    pub(super) fn settle(&self, address: SocketAddr) {
-        if self.all.contains(&address) {
-            // A later address is ignored.
-            let _ = self.answered.set(address);
-        }
-    }
-}
-
-impl reqwest::dns::Resolve for Candidates {
-    fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        // The connector tries the second address family after 300 ms (hyper-util's default), or at once after an error.
-        let addresses = self.answered.get().map_or_else(|| self.all.clone(), |address| vec![*address]);
-        Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,18 +128,23 @@ mod tests {
     fn base(endpoint: Option<&str>, mode: Option<&str>) -> Result<String, String> {
         let address = Address::from_environment(endpoint, mode);
         address.usable().map_err(|error| error.to_string())?;
-        Ok(address.base().to_owned())
+        let Target { place, host, path } = address.target();
+        let place = match place {
+            Place::Addresses(addresses) => format!("{addresses:?}"),
+            Place::Host(host, port) => format!("{host} {port}"),
+        };
+        Ok(format!("{host}{path} at {place}"))
     }
 
     #[test]
     fn reads_the_endpoint_variables_as_the_sdks_do() {
         for (endpoint, mode, expected) in [
-            (None, None, "http://instance-metadata"),
-            (Some(""), Some(""), "http://instance-metadata"),
-            (None, Some("IPv6"), "http://[fd00:ec2::254]"),
-            (None, Some("ipv4"), "http://169.254.169.254"),
-            (Some("http://127.0.0.1:1338/"), Some("IPv6"), "http://127.0.0.1:1338"),
-            (Some("http://[::1]:8080"), None, "http://[::1]:8080"),
+            (None, None, "169.254.169.254 at [169.254.169.254:80, [fd00:ec2::254]:80]"),
+            (Some(""), Some(""), "169.254.169.254 at [169.254.169.254:80, [fd00:ec2::254]:80]"),
+            (None, Some("IPv6"), "[fd00:ec2::254] at fd00:ec2::254 80"),
+            (None, Some("ipv4"), "169.254.169.254 at 169.254.169.254 80"),
+            (Some("http://127.0.0.1:1338/"), Some("IPv6"), "127.0.0.1:1338 at 127.0.0.1 1338"),
+            (Some("http://[::1]:8080/mock"), None, "[::1]:8080/mock at ::1 8080"),
         ] {
             assert_eq!(base(endpoint, mode).as_deref(), Ok(expected));
         }

@@ -6,8 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boundary::net::NetError;
+
 /// The path of the token request.
 pub(super) const TOKEN: &str = "api/token";
+
+/// The error of the network or of the HTTP library.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection opened.
+    #[error(transparent)]
+    Connect(NetError),
+    /// The answer is incomplete, or not HTTP.
+    #[error(transparent)]
+    Http(hyper::Error),
+    /// The path of the request is invalid.
+    #[error(transparent)]
+    Path(hyper::http::Error),
+}
 
 /// Why a request to the instance metadata service failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,7 +54,7 @@ pub enum ImdsError {
         elapsed: Duration,
         /// The error of the last attempt; `None` if the deadline passed during the first attempt.
         #[source]
-        source: Option<Arc<reqwest::Error>>,
+        source: Option<Arc<TransportError>>,
     },
     /// The service granted a token, but did not answer the request for this path.
     #[error("instance metadata did not answer `{path}` in time ({attempts} attempts in {elapsed:.1?})")]
@@ -79,9 +95,9 @@ pub enum ImdsError {
         attempts: u32,
         /// The time that all attempts took.
         elapsed: Duration,
-        /// The error of the HTTP client, if there is one.
+        /// The error of the HTTP library, if there is one.
         #[source]
-        source: Option<Arc<reqwest::Error>>,
+        source: Option<Arc<TransportError>>,
     },
     /// The value of an environment variable is not a usable address.
     #[error("{variable}=`{value}` is not a metadata endpoint")]
@@ -90,13 +106,6 @@ pub enum ImdsError {
         variable: &'static str,
         /// Its value; `<redacted>` if it may contain a password.
         value: String,
-    },
-    /// The HTTP client cannot be created.
-    #[error("the HTTP client for instance metadata cannot be created")]
-    Setup {
-        /// The error of the HTTP library.
-        #[source]
-        source: Arc<reqwest::Error>,
     },
 }
 
@@ -125,17 +134,15 @@ pub(super) enum AttemptError {
     /// The connection opened, but no answer arrived in time.
     NoAnswer,
     /// No connection opened.
-    Connect(Arc<reqwest::Error>),
+    Connect(Arc<TransportError>),
     /// The deadline passed before it was known whether a connection would open.
     CutShort,
     /// Any other status except 200 and 404.
     Status(u16),
     /// The answer cannot be used.
-    Garbled(&'static str, Option<Arc<reqwest::Error>>),
+    Garbled(&'static str, Option<Arc<TransportError>>),
     /// The endpoint that the environment names cannot be used.
     Unusable(ImdsError),
-    /// The HTTP client cannot be created.
-    Setup(Arc<reqwest::Error>),
 }
 
 impl FailedAttempt {
@@ -152,7 +159,6 @@ impl FailedAttempt {
             AttemptError::Status(status) => ImdsError::Status { path, status, attempts, elapsed },
             AttemptError::Garbled(what, source) => ImdsError::InvalidResponse { path, what, attempts, elapsed, source },
             AttemptError::Unusable(error) => error,
-            AttemptError::Setup(source) => ImdsError::Setup { source },
         }
     }
 }

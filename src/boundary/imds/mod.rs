@@ -5,28 +5,29 @@
 //! session token. It never uses a proxy, follows a redirect, uses an answer to a request without a token, or logs a
 //! token or a body.
 
+mod connections;
 mod endpoint;
 mod error;
 mod retry;
 mod role;
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{DATE, HOST, HeaderMap, HeaderValue, SERVER, VIA};
-use reqwest::{Client, RequestBuilder};
+use hyper::header::{DATE, HOST, HeaderValue, SERVER, USER_AGENT, VIA};
+use hyper::{Method, Request};
 use tokio::sync::Mutex;
 
 pub use endpoint::Address;
-pub use error::ImdsError;
+pub use error::{ImdsError, TransportError};
 pub use role::{RoleStatus, is_role_document};
 
 pub(super) use role::{CredentialsDocument, Role};
 
 use crate::boundary::clock_skew::ClockSkew;
-use crate::boundary::dns::Dns;
 use crate::retry::{AttemptResult, Deadline, until, within};
-use endpoint::Candidates;
+use connections::{Answer, Connections, ExchangeError};
+use endpoint::Target;
 use error::{AttemptError, FailedAttempt, TOKEN};
 
 /// The lifetime of a token in seconds: the longest that the service allows, so that no token expires during a boot.
@@ -36,10 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time-out for one request. It must be longer than [`CONNECT`]; otherwise a missing token could not be
 /// distinguished from a missing connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most bytes of an answer, so that an endless answer cannot fill the memory. The longest real answer is user data,
-/// at most 16 KiB.
-const MAX_ANSWER_LENGTH: usize = 256 * 1024;
-
 /// The path, below `/latest/`, of the target lifecycle state (Amazon EC2 Auto Scaling User Guide, "Retrieve the target
 /// lifecycle state through instance metadata").
 pub const TARGET_STATE: &str = "meta-data/autoscaling/target-lifecycle-state";
@@ -54,9 +51,8 @@ pub struct Imds {
 
 struct ImdsState {
     address: Address,
-    candidates: Candidates,
-    /// The HTTP client, and its time-out for a connection.
-    client: OnceLock<(Client, Duration)>,
+    target: Target,
+    connections: Arc<Connections>,
     token: Mutex<TokenState>,
     clock_skew: ClockSkew,
 }
@@ -97,18 +93,21 @@ struct TokenState {
     failed: Option<(Instant, FailedAttempt)>,
 }
 
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
 impl Imds {
     /// A client of the service at `address`.
     pub fn new(address: Address) -> Imds {
-        let candidates = Candidates::new(address.candidates());
-        let (client, token, clock_skew) = (OnceLock::new(), Mutex::default(), ClockSkew::default());
-        Imds { shared: Arc::new(ImdsState { address, candidates, client, token, clock_skew }) }
+        let target = address.target();
+        let connections = Arc::new(Connections::new(target.place.clone()));
+        let (token, clock_skew) = (Mutex::default(), ClockSkew::default());
+        Imds { shared: Arc::new(ImdsState { address, target, connections, token, clock_skew }) }
+    }
+
+    /// Opens connections for this number of concurrent requests, while the first of them still waits for the token.
+    pub fn prepare(&self, requests: usize, deadline: Deadline) {
+        if self.shared.address.usable().is_ok() {
+            // The request for the token opens one.
+            self.shared.connections.prepare(requests.saturating_sub(1), connect_timeout(deadline));
+        }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds.
@@ -133,8 +132,7 @@ impl Imds {
     /// requests.
     pub async fn requires_token(&self, deadline: Deadline) -> Option<bool> {
         const PATH: &str = "meta-data/instance-id";
-        let request = self.client(deadline).ok()?.get(self.url(PATH));
-        match self.exchange(PATH, request, deadline).await.ok()?.status {
+        match self.exchange(Method::GET, PATH, None, deadline).await.ok()?.status {
             401 => Some(true),
             200 => Some(false),
             _ => None,
@@ -158,8 +156,8 @@ impl Imds {
         token: &HeaderValue,
         deadline: Deadline,
     ) -> Result<Option<Vec<u8>>, FailedAttempt> {
-        let request = self.client(deadline)?.get(self.url(path)).header("x-aws-ec2-metadata-token", token.clone());
-        let answer = self.exchange(path, request, deadline).await?;
+        let header = ("x-aws-ec2-metadata-token", token.clone());
+        let answer = self.exchange(Method::GET, path, Some(header), deadline).await?;
         match answer.status {
             200 => Ok(Some(answer.body)),
             404 => Ok(None),
@@ -198,9 +196,8 @@ impl Imds {
     }
 
     async fn new_token(&self, deadline: Deadline) -> Result<HeaderValue, FailedAttempt> {
-        let request =
-            self.client(deadline)?.put(self.url(TOKEN)).header("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_TTL);
-        let answer = self.exchange(TOKEN, request, deadline).await?;
+        let header = ("x-aws-ec2-metadata-token-ttl-seconds", HeaderValue::from_static(TOKEN_TTL));
+        let answer = self.exchange(Method::PUT, TOKEN, Some(header), deadline).await?;
         match answer.status {
             200 => {}
             403 => {
@@ -218,16 +215,27 @@ impl Imds {
         Ok(token)
     }
 
-    async fn exchange(&self, path: &str, request: RequestBuilder, deadline: Deadline) -> Result<Answer, FailedAttempt> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        header: Option<(&'static str, HeaderValue)>,
+        deadline: Deadline,
+    ) -> Result<Answer, FailedAttempt> {
+        if let Err(error) = self.shared.address.usable() {
+            return Err(failed(TOKEN, AttemptError::Unusable(error.clone())));
+        }
         let start = Instant::now();
         let budget = ATTEMPT_TIMEOUT.min(deadline.remaining());
-        // The service expects its address as the host. The name in the URL exists only inside this client.
-        let request = match self.shared.address {
-            Address::Fixed(_) => request,
-            _ => request.header(HOST, "169.254.169.254"),
+        let connect_timeout = connect_timeout(deadline);
+        let outcome = match self.request(method, path, header) {
+            Ok(request) => self.read(request, budget, connect_timeout).await,
+            Err(error) => Err(error),
         };
-        let outcome = self.read(request.timeout(budget)).await.map_err(|error| match error {
-            AttemptError::NoAnswer if budget < ATTEMPT_TIMEOUT && budget <= self.time_to_connect() => cut_short(path),
+        let outcome = outcome.map_err(|error| match error {
+            AttemptError::NoAnswer if budget < ATTEMPT_TIMEOUT && budget <= time_to_connect(connect_timeout) => {
+                cut_short(path)
+            }
             error => failed(path, error),
         });
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -238,58 +246,63 @@ impl Imds {
         outcome
     }
 
-    async fn read(&self, request: RequestBuilder) -> Result<Answer, AttemptError> {
-        let mut response = request.send().await.map_err(attempt_error)?;
-        if let Some(address) = response.remote_addr() {
-            self.shared.candidates.settle(address);
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        header: Option<(&'static str, HeaderValue)>,
+    ) -> Result<Request<String>, AttemptError> {
+        let target = &self.shared.target;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/latest/{path}", target.path))
+            .header(HOST, &target.host)
+            .header(USER_AGENT, concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
-        if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
+        let invalid = |error| {
+            AttemptError::Garbled("a name that cannot be part of a path", Some(Arc::new(TransportError::Path(error))))
+        };
+        request.body(String::new()).map_err(invalid)
+    }
+
+    async fn read(
+        &self,
+        request: Request<String>,
+        budget: Duration,
+        connect_timeout: Duration,
+    ) -> Result<Answer, AttemptError> {
+        let exchange = self.shared.connections.exchange(request, connect_timeout);
+        let answer = match within(Deadline::after(budget), exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(ExchangeError::Connect(error))) => {
+                return Err(AttemptError::Connect(Arc::new(TransportError::Connect(error))));
+            }
+            Ok(Err(ExchangeError::Broken(error))) => {
+                let what = "an incomplete answer, or one that is not HTTP";
+                return Err(AttemptError::Garbled(what, Some(Arc::new(TransportError::Http(error)))));
+            }
+            Ok(Err(ExchangeError::TooLong)) => return Err(AttemptError::Garbled("more than 256 KiB", None)),
+            Err(_late) => return Err(AttemptError::NoAnswer),
+        };
+        if let Some(date) = answer.headers.get(DATE).and_then(|date| date.to_str().ok()) {
             self.shared.clock_skew.note(date);
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(attempt_error)? {
-            if body.len() + chunk.len() > MAX_ANSWER_LENGTH {
-                return Err(AttemptError::Garbled("more than 256 KiB", None));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
+        Ok(answer)
     }
+}
 
-    fn url(&self, path: &str) -> String {
-        format!("{}/latest/{path}", self.shared.address.base())
-    }
+/// The time-out for a connection. If the deadline is too short for a whole attempt, half of the time is kept for the
+/// answer.
+fn connect_timeout(deadline: Deadline) -> Duration {
+    CONNECT_TIMEOUT.min(deadline.remaining() / 2).max(Duration::from_millis(350))
+}
 
-    /// The time after which an attempt knows whether a connection opened: the client's time-out and a quarter of it,
-    /// because timers fire late on a busy host. A shorter attempt cannot distinguish a missing connection from a
-    /// missing answer.
-    fn time_to_connect(&self) -> Duration {
-        let connect_timeout = self.shared.client.get().map_or(CONNECT_TIMEOUT, |(_, connect_timeout)| *connect_timeout);
-        connect_timeout + connect_timeout / 4
-    }
-
-    fn client(&self, deadline: Deadline) -> Result<&Client, FailedAttempt> {
-        if let Some((client, _)) = self.shared.client.get() {
-            return Ok(client);
-        }
-        if let Err(error) = self.shared.address.usable() {
-            return Err(failed(TOKEN, AttemptError::Unusable(error.clone())));
-        }
-        // If the deadline is too short for a whole attempt, half of the time is kept for the answer.
-        let connect_timeout = CONNECT_TIMEOUT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
-        let builder = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .timeout(ATTEMPT_TIMEOUT);
-        let builder = match self.shared.address {
-            Address::Fixed(_) => builder.dns_resolver(Dns::default()),
-            _ => builder.dns_resolver(self.shared.candidates.clone()),
-        };
-        let client = builder.build().map_err(|source| failed(TOKEN, AttemptError::Setup(Arc::new(source))))?;
-        Ok(&self.shared.client.get_or_init(|| (client, connect_timeout)).0)
-    }
+/// The time after which an attempt knows whether a connection opened: the time-out for it and a quarter more, because
+/// timers fire late on a busy host. A shorter attempt cannot distinguish a missing connection from a missing answer.
+fn time_to_connect(connect_timeout: Duration) -> Duration {
+    connect_timeout + connect_timeout / 4
 }
 
 impl std::fmt::Debug for Imds {
@@ -306,20 +319,11 @@ fn cut_short(path: &str) -> FailedAttempt {
     failed(path, AttemptError::CutShort)
 }
 
-fn attempt_error(error: reqwest::Error) -> AttemptError {
-    let error = Arc::new(error.without_url());
-    if error.is_connect() {
-        AttemptError::Connect(error)
-    } else if error.is_timeout() {
-        AttemptError::NoAnswer
-    } else {
-        AttemptError::Garbled("an incomplete answer, or one that is not HTTP", Some(error))
-    }
-}
-
 fn shortened(header: &str) -> String {
     header.chars().take(80).collect()
 }
 
+#[cfg(test)]
+use connections::MAX_ANSWER_LENGTH;
 #[cfg(test)]
 mod tests;

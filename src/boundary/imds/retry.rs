@@ -1,8 +1,7 @@
 //! The retry rule of instance metadata: which errors are retried, and with which pauses.
 //!
 //! Until the caller's deadline, these are retried: no connection, no answer, a broken answer, status 429 and 5xx.
-//! Status 404 is an answer. Status 401 renews the token once (`Imds::attempt`). Status 403 and errors of the HTTP
-//! client's setup are final.
+//! Status 404 is an answer. Status 401 renews the token once (`Imds::attempt`). Status 403 is final.
 
 use std::time::Duration;
 
@@ -22,10 +21,7 @@ impl ImdsError {
             | ImdsError::NoAnswer { .. }
             | ImdsError::InvalidResponse { .. } => true,
             ImdsError::Status { status, .. } => *status == 429 || *status >= 500,
-            ImdsError::Disabled { .. }
-            | ImdsError::Forbidden { .. }
-            | ImdsError::BadEndpoint { .. }
-            | ImdsError::Setup { .. } => false,
+            ImdsError::Disabled { .. } | ImdsError::Forbidden { .. } | ImdsError::BadEndpoint { .. } => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The client against servers on loopback, with the failures of the real service.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::boundary::test_server::{Request, Server, answer, run};
@@ -78,6 +78,36 @@ fn concurrent_requests_share_one_token_and_have_a_connection_each() {
     assert_eq!(server.count(PUT), 1);
     assert!(start.elapsed() < Duration::from_millis(1200), "{:?}", start.elapsed());
     assert!(server.connections() <= 9, "{}", server.connections());
+}
+
+#[test]
+fn prepared_connections_open_before_the_token_arrives_and_are_used() {
+    let may_grant = Arc::new(AtomicBool::new(false));
+    let granted = may_grant.clone();
+    let server = Server::start(move |request| {
+        while request.line == PUT && !granted.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        answer(200, "token")
+    });
+    let imds = Imds::new(Address::Fixed(server.url()));
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            run(async {
+                imds.prepare(3, within_seconds(5));
+                let gets = ["a", "b", "c"].map(|path| imds.get(path, within_seconds(5)));
+                for outcome in futures_util::future::join_all(gets).await {
+                    assert_eq!(outcome.unwrap(), Some(b"token".to_vec()));
+                }
+            });
+        });
+        while server.connections() < 3 && !client.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert_eq!(server.count("GET"), 0);
+        may_grant.store(true, Ordering::SeqCst);
+    });
+    assert_eq!((server.count(PUT), server.count("GET"), server.connections()), (1, 3, 3));
 }
 
 #[test]

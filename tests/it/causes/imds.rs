@@ -40,7 +40,7 @@ fn metadata_that_refuses_connections_is_unreachable() {
     let closed_port = crate::support::port::Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let instance =
         Instance::new().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", closed_port.address()));
-    ExpectedCause("imds-unreachable", 10, "Connection refused")
+    ExpectedCause("imds-unreachable", 10, "refused the connection")
         .check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }
 
@@ -119,7 +119,7 @@ fn an_ipv6_only_host_is_reported_from_its_routing_tables() {
         .check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
     let local = format!("{head}ens5\t00000000\t0100000A\t0003\t0\t0\t512\t00000000\t0\t0\t0\n");
     let instance = instance.file("proc/net/route", local);
-    ExpectedCause("imds-unreachable", 10, "Connection refused")
+    ExpectedCause("imds-unreachable", 10, "refused the connection")
         .check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }
 

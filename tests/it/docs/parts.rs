@@ -457,7 +457,7 @@ fn limits_of_size() -> String {
         ("the saved state of the agent", "src/host.rs", "MAX_STATE_LENGTH"),
         ("settings in user data, after decompression", "src/mime/decode.rs", "MAX_BYTES"),
         ("a file that `check` reads", "src/boundary/input_file.rs", "MAX_BYTES"),
-        ("a response of instance metadata", "src/boundary/imds/mod.rs", "MAX_ANSWER_LENGTH"),
+        ("a response of instance metadata", "src/boundary/imds/connections.rs", "MAX_ANSWER_LENGTH"),
         ("a response of an AWS API", "src/boundary/aws/response_body.rs", "MAX_ANSWER_LENGTH"),
         ("a CA bundle (`AWS_CA_BUNDLE`)", "src/boundary/aws/http.rs", "MAX_BUNDLE_LENGTH"),
         ("`/etc/hosts`", "src/boundary/dns.rs", "MAX_HOSTS_LENGTH"),
