@@ -9,12 +9,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::libc;
 use reqwest::Url;
+use tokio::time::Instant;
 
 use super::disk::Disk;
 use super::docker::Docker;
 use super::kernel::Listener;
 use super::local_http::{self, LocalError};
+use super::net::{self, NetError};
 use super::socket_owner::{Owner, Port};
 use crate::retry::Deadline;
 
@@ -203,6 +206,7 @@ impl Agent {
         deadline: Deadline,
     ) -> Result<Claim<T>, AgentError> {
         let deadline = deadline.earliest(Deadline::after(MAX_ATTEMPT_TIME));
+        self.accepts(path, deadline).await?;
         let mut attempt = 1;
         loop {
             let before = self.port.listeners();
@@ -213,6 +217,21 @@ impl Agent {
                 return Ok(Claim { answer, url: self.url(path).to_string(), owner });
             }
             attempt += 1;
+        }
+    }
+
+    /// Whether a process accepts connections on the port. The request could answer that too, but before it the tables of
+    /// sockets are read, which takes milliseconds on a host with many connections, and verify asks ten times a second.
+    async fn accepts(&self, path: &str, deadline: Deadline) -> Result<(), AgentError> {
+        let start = Instant::now();
+        let url = || self.url(path).to_string();
+        match net::connect(&[self.port.at], deadline).await {
+            Err(NetError::Refused { .. }) => {
+                Err(AgentError::Refused { url: url(), source: io::Error::from_raw_os_error(libc::ECONNREFUSED) })
+            }
+            Err(NetError::Timeout { .. }) => Err(AgentError::TimedOut { url: url(), waited: start.elapsed() }),
+            // The request has the better error.
+            _ => Ok(()),
         }
     }
 
