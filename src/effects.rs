@@ -14,6 +14,8 @@ pub struct Effects {
     pub jobs: Vec<QueuedJob>,
     /// Units that were enabled for the next boot.
     pub enabled: Vec<String>,
+    /// Whether the agent was released from its wait for user data (`units.early`).
+    pub released: bool,
 }
 
 /// A systemd job that apply queued.

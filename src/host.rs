@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
-use crate::facts::{Fact, SavedAgent, Units, WriteRecord};
+use crate::facts::{EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -21,6 +23,8 @@ const MAX_STATE_LENGTH: usize = 16 * 1024 * 1024;
 pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
 /// The log of ecs-init, which starts the agent.
 pub(crate) const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
+/// The names of the agent's unit; the second one is that on SUSE.
+const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 const BOLT: &str = "/var/lib/ecs/data/agent.db";
 const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 
@@ -40,7 +44,29 @@ pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
     } else {
         agent
     };
-    Ok(Units { docker, agent, cloud_final })
+    // Asked only with early start, so that it costs nothing otherwise.
+    let user_data_target = if is_after(&agent, USER_DATA_TARGET) { Some(ask(USER_DATA_TARGET).await?) } else { None };
+    Ok(Units { docker, agent, cloud_final, user_data_target })
+}
+
+/// The agent's unit that `packaging/early-start` made; its first three lines name the source.
+pub fn early_unit(disk: &Disk) -> Result<EarlyUnit, DiskError> {
+    const MARK: &[u8] = b"# ecs-bootstrap early start: ";
+    for name in AGENT_UNITS {
+        let path = format!("/etc/systemd/system/{name}");
+        let Some(unit) = disk.read(&path, MAX_FILE_LENGTH)?.filter(|unit| unit.starts_with(MARK)) else { continue };
+        let unit = String::from_utf8_lossy(&unit);
+        let header = |field: &str| unit.lines().take(3).find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        let (source, recorded) = (header("# source: "), header("# sha256: "));
+        return Ok(match disk.read(source, MAX_FILE_LENGTH)? {
+            None => EarlyUnit::WithoutSource(source.to_owned()),
+            Some(bytes) => {
+                let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                if sum == recorded { EarlyUnit::Current } else { EarlyUnit::Stale(source.to_owned()) }
+            }
+        });
+    }
+    Ok(EarlyUnit::Absent)
 }
 
 fn absent(name: &str) -> UnitState {

@@ -96,8 +96,9 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
             context.run(wait).await
         }
         HostCommand::Plan => context.plan().await,
-        HostCommand::Guard { rewrite: true } => context.rewrite().await,
-        HostCommand::Guard { rewrite: false } => context.guard().await,
+        HostCommand::Guard { after_user_data: true, .. } => context.guard_after_user_data().await,
+        HostCommand::Guard { rewrite: true, .. } => context.rewrite().await,
+        HostCommand::Guard { rewrite: false, .. } => context.guard().await,
         HostCommand::Verify { died: false } => context.verify().await,
         HostCommand::Verify { died: true } => context.verify_died().await,
         HostCommand::PrepareImage(options) => context.prepare_image(consent(options)).await,

@@ -34,6 +34,8 @@ pub struct Plan {
     pub units: Vec<UnitPlan>,
     /// Units to enable for the next boot.
     pub enable: Vec<String>,
+    /// Whether the agent may start before user data has ended; `None` without early start.
+    pub early: Option<EarlyStart>,
     pub(crate) expectation: Expectation,
     /// Settings and lines that are valid but probably not intended.
     pub warnings: Vec<Warning>,
@@ -120,6 +122,19 @@ pub struct UnitPlan {
     pub(crate) unit: String,
     pub(crate) action: Action,
     /// The reason for the action.
+    pub why: String,
+}
+
+/// Whether the agent may start before user data has ended (`units.early`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EarlyStart {
+    /// Whether it may.
+    pub starts: bool,
+    /// Whether apply must cancel the job of the target that the agent's unit waits for. It has no job if an earlier run
+    /// canceled it, or if user data has ended.
+    #[serde(skip)]
+    pub release: bool,
+    /// The reason.
     pub why: String,
 }
 

@@ -15,7 +15,7 @@ use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::StageError;
-use crate::facts::WriteRecord;
+use crate::facts::{USER_DATA_TARGET, WriteRecord};
 use crate::host::MAX_FILE_LENGTH;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 use crate::redaction::error_chain;
@@ -90,6 +90,29 @@ fn store_record(disk: &Disk, written: &WriteRecord) -> Result<bool, DiskError> {
 
 fn not_serializable(error: serde_json::Error) -> DiskError {
     DiskError::Io { doing: "write", path: WRITTEN.to_owned(), source: error.into() }
+}
+
+/// Applies what user data writes after the start of the agent.
+const AFTER_USER_DATA_UNIT: &str = "ecs-bootstrap-after-user-data.service";
+
+/// Lets the agent start before user data has ended, if the plan says so. If the unit that applies what user data writes
+/// later cannot be queued, the agent keeps waiting.
+pub async fn release(
+    systemd: &Result<Systemd, SystemdError>,
+    plan: &Plan,
+    applied: &mut Applied,
+) -> Result<(), SystemdError> {
+    let (Some(early), Ok(systemd)) = (&plan.early, systemd) else { return Ok(()) };
+    if !early.starts {
+        tracing::info!(why = early.why, "the agent waits for user data");
+    }
+    if !early.release {
+        return Ok(());
+    }
+    systemd.start(AFTER_USER_DATA_UNIT).await?;
+    applied.effects.released = systemd.cancel_job(USER_DATA_TARGET).await?;
+    tracing::info!(released = applied.effects.released, "the agent need not wait for user data");
+    Ok(())
 }
 
 /// Queues the starts and restarts of the plan and enables its units, without waiting for the jobs. If the bus does not

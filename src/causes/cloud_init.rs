@@ -47,6 +47,11 @@ pub(super) static USER_DATA_DEADLOCK: Cause = Cause {
 
 /// Whether a process of user data waits for the agent's start, which waits for user data.
 fn is_blocked(evidence: &Evidence) -> bool {
+    // With early start the agent need not wait for user data, although its start may take long.
+    let target = evidence.known_units().and_then(|units| units.user_data_target.as_ref());
+    if target.is_some_and(|target| target.job.is_none()) {
+        return false;
+    }
     let is_queued = evidence
         .agent_unit()
         .is_some_and(|agent| agent.active_state.as_deref() == Some("inactive") && agent.job.is_some());
@@ -171,4 +176,32 @@ pub(super) static FAILED: Cause = Cause {
 fn recovered(evidence: &Evidence) -> Option<String> {
     let count = evidence.files.cloud_init.recoverable;
     (count > 0).then(|| format!("cloud-init recovered from {count} warnings or errors: see `cloud-init status --long`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causes::tests::healthy_units;
+    use crate::evidence::BlockingStart;
+    use crate::facts::USER_DATA_TARGET;
+
+    /// User data that waits for the start of an agent with early start. `job` is that of the target.
+    fn waiting(job: Option<u32>) -> Evidence {
+        let mut units = healthy_units();
+        units.cloud_final.active_state = Some("activating".to_owned());
+        units.agent.active_state = Some("inactive".to_owned());
+        units.agent.job = Some(7);
+        units.agent.after = Some(vec![USER_DATA_TARGET.to_owned()]);
+        units.user_data_target = Some(crate::boundary::systemd::UnitState { job, ..units.cloud_final.clone() });
+        let blocking = BlockingStart { pid: 1, command: "systemctl start ecs".to_owned(), seen_for: MAX_START_TIME };
+        Evidence { units: Some(Ok(units)), blocking_start: Some(blocking), ..Evidence::default() }
+    }
+
+    #[test]
+    fn with_early_start_a_start_is_in_a_deadlock_only_while_the_agent_waits_for_user_data() {
+        assert!((USER_DATA_DEADLOCK.check)(&waiting(Some(9))).is_some());
+        assert!((USER_DATA_DEADLOCK.check)(&waiting(None)).is_none());
+        assert!(waiting(Some(9)).held_by_user_data());
+        assert!(!waiting(None).held_by_user_data());
+    }
 }

@@ -204,6 +204,9 @@ fn units(evidence: &Evidence) -> Works {
     let enabled =
         agent.unit_file_state.as_deref().filter(|state| !state.is_empty()).unwrap_or("neither enabled nor disabled");
     let seen = format!("{} is {state}, {enabled}", agent.name);
+    if let Some(fault) = &evidence.early_start {
+        return Works::NotYet(format!("{seen}; {fault}"));
+    }
     if state == "active" { Works::Yes(seen) } else { Works::NotYet(seen) }
 }
 

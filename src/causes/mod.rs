@@ -77,7 +77,12 @@ pub(crate) mod tests {
             result: Some("success".to_owned()),
             ..UnitState::default()
         };
-        Units { docker: unit("docker.service"), agent: unit("ecs.service"), cloud_final: unit("cloud-final.service") }
+        Units {
+            docker: unit("docker.service"),
+            agent: unit("ecs.service"),
+            cloud_final: unit("cloud-final.service"),
+            user_data_target: None,
+        }
     }
 
     /// The ids of the findings, in order.

@@ -29,6 +29,7 @@ use crate::render::{
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
+use crate::settings::{Warning, warning};
 use crate::{report, verify};
 
 /// Settings of `doctor`: it reports what is missing and does not wait for it.
@@ -112,7 +113,12 @@ impl CommandContext {
         // Without a plan, for example because nothing names a cluster, instance metadata may still have the region.
         let region = self.expectation_without_plan.get().and_then(|expected| expected.region.as_deref());
         let examined = verify::examine(&self.host_clients, &systemd, expectation, region, error);
-        let evidence = Box::pin(examined).await;
+        let mut evidence = Box::pin(examined).await;
+        let is_early_start = |warning: &&Warning| warning.id() == warning::EARLY_START.id;
+        evidence.early_start = plan
+            .as_ref()
+            .and_then(|plan| plan.warnings.iter().find(is_early_start))
+            .map(|warning| format!("[{}] {}", warning.id(), warning.text));
         not_visible.extend(denied_to_this_user(&evidence, &self.host_clients.disk));
         Examination { plan, evidence, not_visible }
     }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::after_user_data::record_start;
 use super::handover::{self, VERIFY_UNIT};
 use super::{CommandContext, LOCK_FILE, MAX_WRITE_ATTEMPTS};
 use crate::apply::write_config;
@@ -40,7 +41,7 @@ const GPU_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: 
 const REFUSED: Exit = Exit::Cluster;
 
 /// The files from which the agent reads its cluster.
-struct AgentFiles {
+pub(super) struct AgentFiles {
     ecs_config: Vec<u8>,
     vendor_ecs_config: Vec<u8>,
     agent_json: Vec<u8>,
@@ -48,6 +49,8 @@ struct AgentFiles {
     has_read_ecs_config: bool,
     /// The files that were not read. They may name a cluster.
     errors: Vec<DiskError>,
+    /// Whether the plan lets the agent start before user data has ended.
+    is_early: bool,
 }
 
 impl AgentFiles {
@@ -68,6 +71,7 @@ impl AgentFiles {
             agent_json: agent_json.unwrap_or_default(),
             has_read_ecs_config,
             errors,
+            is_early: false,
         }
     }
 
@@ -84,6 +88,9 @@ impl CommandContext {
         match self.apply_again_and_judge().await {
             Ok(files) => {
                 wait_for_gpu(&self.host_clients.disk, &files).await;
+                if files.is_early {
+                    record_start(&self.host_clients.disk);
+                }
                 CommandOutput::success("")
             }
             Err((error, files)) => self.refuse(error, &files),
@@ -103,12 +110,14 @@ impl CommandContext {
     }
 
     /// Applies the plan again. Returns the files that the agent will read, and an error if it must not start.
-    async fn apply_again_and_judge(&self) -> Result<AgentFiles, (StageError, AgentFiles)> {
+    pub(super) async fn apply_again_and_judge(&self) -> Result<AgentFiles, (StageError, AgentFiles)> {
         let disk = &self.host_clients.disk;
         // Without the lock a run may be writing, so the file is judged and not changed.
         let lock = self.lock(Deadline::after(LOCK_WAIT), LOCK_WAIT).await;
         let lock = lock.inspect_err(|error| tracing::debug!(error = error_chain(error), "no lock")).ok();
-        let recorded = handover::read_or_log(disk).map(|handover| handover.recorded);
+        let handover = handover::read_or_log(disk);
+        let is_early = handover.as_ref().is_some_and(|handover| handover.early);
+        let recorded = handover.map(|handover| handover.recorded);
         let mut files = AgentFiles::read(disk);
         for error in &files.errors {
             tracing::warn!(
@@ -130,6 +139,7 @@ impl CommandContext {
                  `ecs-bootstrap prepare-image --yes` before the next snapshot"
             );
         }
+        files.is_early = is_early;
         if let Some(cluster) = files.cluster() {
             let planned = recorded.is_some();
             tracing::info!(cluster = redaction::cluster(&cluster), planned, "agent start allowed");

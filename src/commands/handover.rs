@@ -36,6 +36,9 @@ pub(super) struct Handover {
     /// What guard applies again.
     #[serde(default)]
     pub(super) recorded: Recorded,
+    /// Whether the agent may start before user data has ended.
+    #[serde(default)]
+    pub(super) early: bool,
     pub(super) phases: Vec<Phase>,
 }
 
@@ -83,10 +86,13 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
     let expectation = plan.expectation.clone();
     let recorded = crate::decide::guard::record(&plan.ecs_config.keys, plan.expectation.follows_file);
     let stored = read_or_log(disk);
-    if stored.is_some_and(|stored| stored.expectation == expectation && stored.recorded == recorded) {
+    let early = plan.early.as_ref().is_some_and(|early| early.starts);
+    let is_same =
+        |stored: Handover| stored.expectation == expectation && stored.recorded == recorded && stored.early == early;
+    if stored.is_some_and(is_same) {
         return Ok(());
     }
-    let handover = Handover { version: 1, expectation, recorded, phases: phases.to_vec() };
+    let handover = Handover { version: 1, expectation, recorded, early, phases: phases.to_vec() };
     let bytes = crate::render::as_json(&handover).into_bytes();
     disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }

@@ -5,6 +5,7 @@
 //!
 //! `prepare-image` and `reset-agent` are in [`crate::maintenance`].
 
+mod after_user_data;
 mod check;
 mod doctor;
 mod explain;

@@ -17,6 +17,7 @@ use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::journal;
 use crate::plan::{Plan, cluster_name};
+use crate::redaction::error_chain;
 use crate::render::{Progress, VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient, with_heartbeats};
 use crate::retry::{Deadline, within};
@@ -118,6 +119,10 @@ impl CommandContext {
         // Also if the jobs were refused: guard needs the plan at each start of the agent.
         handover::store(&self.host_clients.disk, &plan, &phases.done)?;
         queued?;
+        // After the plan is stored, because guard needs it when the agent starts.
+        if let Err(error) = apply::release(&systemd, &plan, &mut applied).await {
+            tracing::warn!(error = error_chain(&error), "early start failed; the agent waits for user data");
+        }
         log_applied(&plan, &applied);
         Ok((plan, applied, systemd))
     }

@@ -4,8 +4,10 @@
 
 mod cluster;
 mod derived;
+mod early;
 mod gpu;
 pub mod guard;
+pub mod late;
 mod maintenance;
 mod switched_key;
 mod units;
@@ -30,6 +32,8 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     warnings.extend(file_warnings(facts, cluster.is_some(), &ecs_config));
     let units = units::plan(facts, cluster.is_some(), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
+    let follows_file = cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank));
+    let early = early::decide(settings, facts, cluster.as_ref(), follows_file, &mut warnings);
     let instance = facts.instance.get();
     let expectation = Expectation {
         cluster: cluster.as_ref().map(|cluster| cluster.value.clone()),
@@ -41,11 +45,11 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,
-        follows_file: cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank)),
+        follows_file,
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         signal: SignalTargets::of(settings),
     };
-    Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
+    Ok(Plan { cluster, ecs_config, units, enable, early, expectation, warnings })
 }
 
 /// Whether a later `ECS_CLUSTER` line of `ecs.config` overrides the cluster. It does if the file named the cluster

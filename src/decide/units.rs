@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::boundary::systemd::UnitState;
-use crate::facts::{Fact, Facts};
+use crate::facts::{Fact, Facts, is_after};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::Warning;
 use crate::settings::warning;
@@ -15,6 +15,11 @@ const AGENT: &str = "ecs.service";
 /// The name of the agent's unit on this host.
 pub(super) fn agent_name(facts: &Facts) -> &str {
     facts.host.units.get().map_or(AGENT, |units| units.agent.name.as_str())
+}
+
+/// Whether the agent's unit is ordered after another unit; false if systemd could not be asked.
+pub(super) fn agent_unit_is_after(facts: &Facts, other: &str) -> bool {
+    facts.host.units.get().is_some_and(|units| is_after(&units.agent, other))
 }
 
 /// The actions on docker and the agent, in this order.
@@ -62,7 +67,7 @@ pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -
         warnings.push(Warning::new(
             &warning::UNIT_ORDERING_CYCLE,
             format!(
-                "{unit} is in an ordering cycle: it starts after cloud-final.service, which starts after \
+                "{unit} is in an ordering cycle: it waits for cloud-final.service, which starts after \
                  multi-user.target, which wants {unit}; at each boot systemd drops one of these jobs (run `systemctl \
                  disable {unit}`; ecs-bootstrap starts the unit)",
                 unit = units.agent.name

@@ -194,6 +194,8 @@ pub struct Evidence {
     pub timed_out: bool,
     /// The last answer of systemd about the units.
     pub units: Option<Result<Units, SystemdError>>,
+    /// What is wrong with the agent's unit of early start, if anything. Only doctor examines it.
+    pub early_start: Option<String>,
     /// The jobs that apply queued, with the results of those that have ended.
     pub jobs: Vec<QueuedJob>,
     /// A process of user data that waits for the agent's start.
@@ -363,8 +365,8 @@ impl Evidence {
         let undecided = self.expectation.as_ref().is_some_and(|expected| expected.cluster.is_none());
         let waits = |units: &Units| {
             let agent = &units.agent;
-            let is_after = agent.after.iter().flatten().any(|name| *name == units.cloud_final.name);
-            agent.active_state.as_deref() == Some("inactive") && (is_after || agent.job.is_none())
+            let is_held = units.agent_waits_for_user_data();
+            agent.active_state.as_deref() == Some("inactive") && (is_held || agent.job.is_none())
         };
         self.user_data_runs() && (undecided || self.known_units().is_some_and(waits))
     }

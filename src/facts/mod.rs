@@ -177,17 +177,47 @@ pub struct Units {
     pub agent: UnitState,
     /// `cloud-final.service`.
     pub cloud_final: UnitState,
+    /// [`USER_DATA_TARGET`]; `None` if the agent's unit is not ordered after it.
+    pub user_data_target: Option<UnitState>,
+}
+
+/// With early start, the agent's unit is ordered after this target instead of after `cloud-final.service`. The target's
+/// job waits for `cloud-final.service`, and `run` cancels it if the agent need not wait.
+pub const USER_DATA_TARGET: &str = "ecs-bootstrap-user-data.target";
+
+/// The agent's unit of early start, in `/etc/systemd/system`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyUnit {
+    /// There is none.
+    Absent,
+    /// It was made from the current unit of the agent's package.
+    Current,
+    /// It was made from another version of the unit with this path.
+    Stale(String),
+    /// It was made from the unit with this path, which does not exist any more.
+    WithoutSource(String),
 }
 
 impl Units {
     /// Whether the units have an ordering cycle: Debian's cloud-final is after multi-user.target, an enabled unit of
     /// the agent is part of multi-user.target, and Amazon Linux's unit of the agent is after cloud-final.
     pub fn are_a_cycle(&self) -> bool {
-        let is_after = |unit: &UnitState, other| unit.after.iter().flatten().any(|name| name == other);
-        is_after(&self.agent, "cloud-final.service")
+        (self.user_data_target.is_some() || is_after(&self.agent, "cloud-final.service"))
             && is_after(&self.cloud_final, "multi-user.target")
             && self.agent.unit_file_state.as_deref() == Some("enabled")
     }
+
+    /// Whether a start of the agent's unit waits while cloud-final.service runs.
+    pub fn agent_waits_for_user_data(&self) -> bool {
+        let is_held = self.user_data_target.as_ref().is_some_and(|target| target.job.is_some());
+        is_held || is_after(&self.agent, "cloud-final.service")
+    }
+}
+
+/// Whether a unit is ordered after another one.
+pub fn is_after(unit: &UnitState, other: &str) -> bool {
+    unit.after.iter().flatten().any(|name| name == other)
 }
 
 /// The host itself.
@@ -210,6 +240,8 @@ pub struct Host {
     /// Whether cloud-init runs, according to its own files.
     pub user_data_runs: Fact<bool>,
     pub(crate) units: Fact<Units>,
+    /// The agent's unit of early start.
+    pub early_unit: Fact<EarlyUnit>,
     /// Whether the host has an NVIDIA device.
     pub gpu: Fact<bool>,
     /// Whether the host has a Neuron device.
@@ -228,6 +260,9 @@ pub struct Facts {
     pub(crate) tags: Fact<InstanceTags>,
     /// Why a source that might have named the cluster could not be read.
     pub unread: Option<String>,
+    /// Whether user data mentions the agent's configuration, so that it may write variables of the agent. Examined only
+    /// with `units.early`.
+    pub user_data_mentions_agent: bool,
     /// The clusters of this account and region; `None` if no setting needs them.
     pub clusters: Option<Vec<Cluster>>,
     pub(crate) host: Host,

@@ -7,7 +7,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
 use crate::facts::{ConfigFile, Fact, Host};
-use crate::host::{MAX_FILE_LENGTH, device, saved_agent, units, user_data_runs, written};
+use crate::host::{MAX_FILE_LENGTH, device, early_unit, saved_agent, units, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, SettingsError};
 
@@ -45,6 +45,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         written: written(disk),
         saved: saved_agent(disk),
         user_data_runs: user_data_runs(disk),
+        early_unit: Fact::from_result(early_unit(disk)),
         units: match systemd {
             Ok(systemd) => Fact::from_result(units(systemd).await),
             Err(error) => Fact::Unknown(crate::redaction::error_chain(error)),

@@ -94,12 +94,14 @@ pub async fn facts(
     let file_index = fragments.len();
     fragments.push(of_ecs_config(&host));
     fragments.extend(user_data_settings(&metadata)?);
+    let user_data = metadata.user_data;
     let mut facts = Facts {
         instance: metadata.instance,
         life_cycle: metadata.life_cycle,
         target_state: metadata.target_state,
         tags: metadata.tags,
         unread: None,
+        user_data_mentions_agent: false,
         clusters: None,
         host,
     };
@@ -113,6 +115,8 @@ pub async fn facts(
     gathering.fragments[file_index] = of_ecs_config(&facts.host);
     facts.unread = gathering.unread.as_ref().map(|error| crate::redaction::error_chain(error));
     let settings = merge(&gathering.fragments);
+    facts.user_data_mentions_agent =
+        settings.units_early.value && user_data.as_deref().is_some_and(user_data::mentions_agent);
     gathering.warnings.extend(ignored_cluster_tags(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();

@@ -49,6 +49,7 @@ pub fn plan_json(plan: &Plan) -> Value {
         },
         "units": plan.units,
         "enable": plan.enable,
+        "early": plan.early,
         "warnings": warnings,
     }))
 }
@@ -86,6 +87,14 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     for unit in &plan.enable {
         line(format!("unit        {unit}: enable for the next boot"));
+    }
+    if let Some(early) = &plan.early {
+        let when = if early.starts {
+            "the agent may start before user data has ended"
+        } else {
+            "the agent waits for user data"
+        };
+        line(format!("early       {when}: {}", early.why));
     }
     if config.changed() {
         text.push('\n');

@@ -151,6 +151,8 @@ pub struct Settings {
     pub verify_window: Sourced<Duration>,
     /// Whether the units of docker and of the agent may be enabled.
     pub units_enable: Sourced<bool>,
+    /// Whether the agent may start before user data has ended.
+    pub units_early: Sourced<bool>,
     /// Variables of the agent that are derived from facts.
     pub derive: Derive,
     /// Where the verdict is sent outside of this host.
@@ -180,6 +182,7 @@ impl Default for Settings {
             verify_deadline: default("verify.deadline", Duration::from_secs(600)),
             verify_window: default("verify.window", Duration::from_secs(30)),
             units_enable: default("units.enable", false),
+            units_early: default("units.early", false),
             derive: Derive {
                 spot: default("derive.spot", Switch::Auto),
                 gpu: default("derive.gpu", Switch::Auto),

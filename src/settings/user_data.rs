@@ -104,6 +104,21 @@ pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
     has_settings.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
 }
 
+/// Whether the user data mentions the agent's configuration: its file, or a variable. Settings of ecs-bootstrap do not
+/// count, because they are known before the agent starts. Scripts that user data downloads are not seen.
+pub fn mentions_agent(bytes: &[u8]) -> bool {
+    const WORDS: [&[u8]; 2] = [b"ecs.config", b"ECS_"];
+    let Some(document) = unwrapped(bytes) else { return false };
+    if mime::is_settings(&document) {
+        return false;
+    }
+    let mentions = |text: &[u8]| WORDS.iter().any(|word| text.windows(word.len()).any(|window| window == *word));
+    if !mime::is_message(&document) {
+        return mentions(&document);
+    }
+    mime::read(&document).parts.iter().any(|part| !part.has_settings() && mentions(&part.payload))
+}
+
 /// The settings as text.
 fn text(settings: &[u8]) -> Result<String, UserDataError> {
     if settings.len() as u64 > MAX_BYTES {
@@ -121,6 +136,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn scripts_that_mention_the_agent_s_configuration_are_found() {
+        let script = "#!/bin/sh\necho ECS_LOGLEVEL=debug >>/etc/ecs/ecs.config\n";
+        let settings = "cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"debug\"\n";
+        let mixed =
+            |script| mime(&[("text/x-ecs-bootstrap", "7bit", settings), ("text/x-shellscript", "7bit", script)]);
+        for text in [script, "#!/bin/sh\nexport ECS_X=1\n", &mixed(script)] {
+            assert!(mentions_agent(text.as_bytes()), "{text}");
+            assert!(mentions_agent(&gzip(text.as_bytes())), "{text}");
+            assert!(mentions_agent(&base64(text.as_bytes())), "{text}");
+        }
+        let whole = format!("#ecs-bootstrap\n{settings}");
+        for text in ["", "#!/bin/sh\nsystemctl start ecs\n", &whole, &mixed("#!/bin/sh\nsleep 20\n")] {
+            assert!(!mentions_agent(text.as_bytes()), "{text}");
+        }
+    }
 
     const WHOLE: &str = "#ecs-bootstrap\ncluster = \"prod\"\n";
     const TOML: &str = "cluster = \"prod\"\n";

@@ -72,6 +72,9 @@ warnings! {
     CONFIG_VALUE_IGNORED: "config-value-ignored",
         "The agent ignores a value of an `ecs.config`. Without a place: more lines have a mistake than are shown.",
         "Correct the value that the text names. `ecs-bootstrap check FILE` lists all of them.";
+    EARLY_START: "early-start",
+        "`units.early` and the agent's unit in `/etc/systemd/system` do not fit together, or that unit is out of date.",
+        "Run the command in the text; see [Early start](../explanation/boot-order.md#early-start).";
     METADATA_UNKNOWN: "metadata-unknown",
         "Only `plan` prints it: a source that may name a cluster could not be read, so on the instance the plan may differ.",
         "Run `plan` on an instance, or make the instance metadata reachable.";

@@ -30,6 +30,8 @@ mod deploy;
 mod docs;
 /// `doctor`, its bundle, and `explain`.
 mod doctor;
+/// Early start: the agent starts before user data has ended.
+mod early_start;
 /// Runs without permission, or with a full or read-only file system.
 mod file_systems;
 /// `guard`: the check of `ecs.config` before each start of the agent.

@@ -25,6 +25,7 @@ use crate::retry::{Deadline, within};
 const MAX_CALL_TIME: Duration = Duration::from_secs(25);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const NO_SUCH_JOB: &str = "org.freedesktop.systemd1.NoSuchJob";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The capacity of the queue of changes. If the queue is full the connection blocks.
 const MAX_QUEUED_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
@@ -252,6 +253,20 @@ impl Systemd {
         let removed = self.job_ends(unit).await?;
         let path = call("StopUnit", unit, self.manager.stop_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
+    }
+
+    /// Cancels the queued job of a unit (systemctl(1) `cancel`). Returns whether there was one.
+    pub async fn cancel_job(&self, unit: &str) -> Result<bool, SystemdError> {
+        let path = call("LoadUnit", unit, self.manager.load_unit(unit)).await?;
+        let proxy = self.properties(unit, &path, "Unit").await?;
+        let job: Option<(u32, OwnedObjectPath)> = property_value(unit, "Job", proxy.get_property("Job").await)?;
+        let Some((id, _)) = job.filter(|(id, _)| *id != 0) else { return Ok(false) };
+        match call("CancelJob", &id.to_string(), self.manager.cancel_job(id)).await {
+            Ok(()) => Ok(true),
+            // It has just ended.
+            Err(SystemdError::Refused { name, .. }) if name == NO_SUCH_JOB => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The jobs that must end before this job starts, without indirect ones.

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
-use crate::facts::{ConfigFile, Fact, Host, Instance, InstanceTags, SavedAgent, SavedState, Units, WriteRecord};
+use crate::facts::{
+    ConfigFile, EarlyUnit, Fact, Host, Instance, InstanceTags, SavedAgent, SavedState, Units, WriteRecord,
+};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::TagsSettings;
 use crate::settings::fragment::Fragment;
@@ -35,7 +37,9 @@ impl Case {
                 docker: unit("docker.service", "inactive"),
                 agent: unit("ecs.service", "inactive"),
                 cloud_final: unit("cloud-final.service", "active"),
+                user_data_target: None,
             }),
+            early_unit: Fact::Known(EarlyUnit::Absent),
             gpu: Fact::Known(false),
             neuron: Fact::Known(false),
         };
@@ -52,6 +56,7 @@ impl Case {
             target_state: Fact::Known(None),
             tags: Fact::Known(InstanceTags { place: "IMDS", tags: BTreeMap::new() }),
             unread: None,
+            user_data_mentions_agent: false,
             clusters: None,
             host,
         };
@@ -425,4 +430,5 @@ fn mistakes_are_warnings_only_in_lines_that_the_plan_does_not_change() {
 }
 
 mod actions;
+mod early;
 mod keys;

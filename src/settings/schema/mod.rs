@@ -172,6 +172,14 @@ pub static ALL: &[Setting] = &[
         "enable the agent's unit for the next boot (it also starts docker)"
     ),
     setting!(
+        "units.early",
+        units_early,
+        boolean,
+        "`true` or `false`",
+        "start the agent before user data has ended, if user data cannot change its cluster; needs the unit of \
+         `install --early`"
+    ),
+    setting!(
         "derive.spot",
         derive.spot,
         switch,

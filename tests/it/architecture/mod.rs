@@ -537,7 +537,7 @@ fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
     let units = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> =
         units.filter(|path| path.is_file()).chain([folder.join("ecs.service.d/10-ecs-bootstrap.conf")]).collect();
-    assert_eq!(units.len(), 4);
+    assert_eq!(units.len(), 6);
     for path in units {
         let text = std::fs::read_to_string(&path).unwrap();
         let says = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();

@@ -188,6 +188,17 @@ impl Manager {
         self.enqueue(connection, &name, &mode, "stop").await
     }
 
+    async fn cancel_job(&self, id: u32) -> Result<(), Refused> {
+        self.called("CancelJob", &id.to_string()).await;
+        let mut state = lock(&self.state);
+        let Some((name, _)) = state.jobs.remove(&id) else {
+            let name = "org.freedesktop.systemd1.NoSuchJob".into();
+            return Err(Refused { name, text: format!("Job {id} does not exist.") });
+        };
+        state.load(&name).job = None;
+        Ok(())
+    }
+
     #[zbus(signal)]
     async fn job_new(emitter: &SignalEmitter<'_>, id: u32, job: OwnedObjectPath, unit: &str) -> zbus::Result<()>;
 

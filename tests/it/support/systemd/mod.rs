@@ -256,6 +256,16 @@ impl Systemd {
         });
     }
 
+    /// Makes a unit with a start job that waits.
+    pub fn queue(&self, name: &str) {
+        self.change(|state| {
+            let id = state.new_job(name, "start");
+            let mut unit = Unit::new("loaded", "static");
+            unit.job = Some(id);
+            state.units.insert(name.into(), unit);
+        });
+    }
+
     /// Ends cloud-init's last stage. Jobs that waited for it continue.
     pub fn cloud_final_ends(&self) {
         self.change(|state| {

@@ -1,0 +1,188 @@
+//! Early start (`units.early`): when `run` lets the agent start before user data has ended, and what
+//! `guard --after-user-data` does when it has.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Instance;
+
+const CONFIG: &str = "etc/ecs/ecs.config";
+const TARGET: &str = "ecs-bootstrap-user-data.target";
+const AFTER_USER_DATA: &str = "ecs-bootstrap-after-user-data.service";
+
+/// An instance in whose image early start is installed, while user data runs.
+fn installed(instance: Instance) -> Instance {
+    let instance = instance
+        .setting_file("usr/lib/ecs-bootstrap/config.d/20-early-start.toml", "units.early = true\n")
+        .unit("ecs.service", |unit| {
+            unit.after = vec!["docker.service".into(), TARGET.into()];
+            unit.guarded();
+        })
+        .unit(AFTER_USER_DATA, |unit| {
+            unit.load_state = "loaded".into();
+            unit.after = vec!["cloud-final.service".into()];
+        })
+        .user_data_runs();
+    instance.systemd.queue(TARGET);
+    instance
+}
+
+fn configured(instance: Instance) -> Instance {
+    let outcome = instance.run(&["run", "--no-wait"]);
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    instance
+}
+
+fn called(instance: &Instance, call: &str) -> usize {
+    instance.systemd.calls().iter().filter(|made| made.starts_with(call)).count()
+}
+
+fn agent_is_up(instance: &Instance) -> bool {
+    instance.systemd.unit("ecs.service").is_some_and(|unit| unit.active_state == "active")
+}
+
+fn wait_for_agent(instance: &Instance) {
+    let start = Instant::now();
+    while !agent_is_up(instance) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the agent did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn append(instance: &Instance, lines: &str) {
+    let text = instance.disk.text(CONFIG) + lines;
+    instance.disk.write(CONFIG, text);
+}
+
+/// An instance whose agent has started before the end of user data.
+fn started() -> Instance {
+    let instance = configured(installed(Instance::new()));
+    wait_for_agent(&instance);
+    let outcome = instance.run(&["guard"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    instance.user_data_ends();
+    instance.systemd.forget_calls();
+    instance
+}
+
+fn after_user_data(instance: &Instance) -> String {
+    let outcome = instance.run(&["guard", "--after-user-data"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    format!("{:?}", instance.journal.entries())
+}
+
+#[test]
+fn an_agent_whose_cluster_is_tagged_starts_before_user_data_ends() {
+    let instance = configured(installed(Instance::new()));
+    assert_eq!(called(&instance, "CancelJob"), 1);
+    assert_eq!(called(&instance, &format!("StartUnit {AFTER_USER_DATA}")), 1);
+    wait_for_agent(&instance);
+    // A second run releases nothing again.
+    instance.systemd.forget_calls();
+    let instance = configured(instance);
+    let start = format!("StartUnit {AFTER_USER_DATA}");
+    assert_eq!((called(&instance, "CancelJob"), called(&instance, &start)), (0, 0));
+    assert!(instance.run(&["plan"]).stdout.contains("the agent may start before user data has ended: "));
+}
+
+#[test]
+fn an_agent_whose_cluster_user_data_can_name_waits() {
+    for (instance, why) in [
+        (Instance::new().without_tags(), "user data can still name the cluster"),
+        (Instance::new().without_tags().ecs_config("ECS_CLUSTER=prod\n"), "can change the cluster"),
+        (Instance::new().user_data("#!/bin/sh\necho ECS_A=1 >>/etc/ecs/ecs.config\n"), "user data mentions"),
+    ] {
+        let instance = configured(installed(instance));
+        assert_eq!(called(&instance, "CancelJob"), 0, "{why}");
+        assert!(!agent_is_up(&instance), "{why}");
+        let plan = instance.run(&["plan"]).stdout;
+        assert!(plan.contains("the agent waits for user data: ") && plan.contains(why), "{plan}");
+    }
+}
+
+#[test]
+fn an_agent_waits_if_what_user_data_writes_later_could_not_be_applied() {
+    let instance = configured(installed(Instance::new()).unit(AFTER_USER_DATA, |unit| unit.absent()));
+    assert_eq!(called(&instance, "CancelJob"), 0);
+    assert!(format!("{:?}", instance.journal.entries()).contains("early start failed; the agent waits for user data"));
+}
+
+#[test]
+fn doctor_and_plan_report_a_unit_that_is_out_of_date() {
+    let unit = |sum: &str| {
+        format!(
+            "# ecs-bootstrap early start: made by a script\n# source: /usr/lib/systemd/system/ecs.service\n# sha256: \
+             {sum}\n[Unit]\n"
+        )
+    };
+    // The SHA-256 of an empty file.
+    let current = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (sum, source, text) in [
+        (current, Some(""), None),
+        (current, Some("[Unit]\n"), Some("was made from another version of /usr/lib/systemd/system/ecs.service")),
+        (current, None, Some("/usr/lib/systemd/system/ecs.service, which does not exist")),
+    ] {
+        let instance = installed(Instance::new()).file("etc/systemd/system/ecs.service", unit(sum));
+        if let Some(source) = source {
+            instance.disk.write("usr/lib/systemd/system/ecs.service", source);
+        }
+        let plan = instance.run(&["plan"]).stderr;
+        let doctor = instance.run(&["doctor"]).stdout;
+        let row = doctor.lines().find(|line| line.starts_with("units ")).unwrap();
+        for shown in [plan.as_str(), row] {
+            assert_eq!(shown.contains("[early-start]"), text.is_some(), "{shown}");
+            assert!(text.is_none_or(|text| shown.contains(text)), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn without_early_start_systemd_is_asked_for_nothing_more() {
+    let instance = configured(Instance::new().user_data_runs());
+    let calls = instance.systemd.calls();
+    assert!(!calls.iter().any(|call| call.contains(TARGET) || call.contains(AFTER_USER_DATA)), "{calls:?}");
+    assert_eq!(instance.run(&["guard"]).code, Some(0));
+    assert!(!instance.disk.path("run/ecs-bootstrap/agent-config.json").exists());
+}
+
+#[test]
+fn a_variable_that_user_data_changes_later_restarts_the_agent_once() {
+    let instance = started();
+    append(&instance, "ECS_CLUSTER=other\nECS_LOGLEVEL=debug\n");
+    let log = after_user_data(&instance);
+    assert!(log.contains("restarting the agent"), "{log}");
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+    // The registration is verified again, and the line that names another cluster is gone.
+    assert_eq!(called(&instance, "StartUnit ecs-bootstrap-verify.service"), 1);
+    assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
+    // The agent starts again, so guard records its new configuration.
+    assert_eq!(instance.run(&["guard"]).code, Some(0));
+    after_user_data(&instance);
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+    assert!(!instance.disk.text("run/ecs-bootstrap/agent-config.json").contains("debug"));
+}
+
+#[test]
+fn an_agent_whose_configuration_stays_the_same_is_not_restarted() {
+    let instance = started();
+    append(&instance, "# a comment\nECS_CLUSTER=other\n");
+    assert!(after_user_data(&instance).contains("user data changed nothing"));
+    assert_eq!(called(&instance, "RestartUnit"), 0);
+}
+
+#[test]
+fn attributes_that_user_data_sets_later_are_reported_and_restart_nothing() {
+    let instance = started();
+    append(&instance, "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\"}\n");
+    assert!(after_user_data(&instance).contains("ECS takes it only at the first registration"));
+    assert_eq!(called(&instance, "RestartUnit"), 0);
+}
+
+#[test]
+fn an_agent_that_does_not_run_is_not_started_after_user_data() {
+    let instance = started().unit("ecs.service", |unit| unit.active_state = "inactive".into());
+    append(&instance, "ECS_LOGLEVEL=debug\n");
+    assert!(after_user_data(&instance).contains("the agent does not run"));
+    assert_eq!(called(&instance, "RestartUnit") + called(&instance, "StartUnit"), 0);
+    let instance = Instance::new();
+    assert!(after_user_data(&instance).contains("the agent has not started"));
+}
