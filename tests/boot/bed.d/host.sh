@@ -18,7 +18,7 @@ up() {
     mkdir -p "$folder/files" "$folder/aws"
     lay_out "$folder"
     {
-        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" deb "$deb" \
+        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" deb "$deb" early "$early" \
             imds_late "$imds_late" network_late "$network_late" hop_limit "$hop_limit" \
             cgroup "$cgroup_prefix-$name" outside "$(readlink /proc/self/ns/net)"
     } >"$folder/options"
@@ -68,6 +68,10 @@ lay_out() {
     case $product in
     baked) bake "$usr" "$units" ;;
     esac
+    [[ $product != baked || $early != yes ]] || {
+        install -D -m 755 "$here/../../packaging/early-start" "$files/usr/lib/ecs-bootstrap/early-start"
+        "$files/usr/lib/ecs-bootstrap/early-start" install "$files" >"$1/early-start.log"
+    }
     # The binary, so that user data can download it.
     mkdir "$1/served"
     [[ -z $binary ]] || ln "$binary" "$1/served/ecs-bootstrap" 2>/dev/null || cp "$binary" "$1/served/ecs-bootstrap"

@@ -31,14 +31,14 @@ export PATH=$cache/bin:$PATH
 
 # The options of a host with their defaults; `bed --help` explains them.
 default_options() {
-    unit=amazon-linux enabled=yes cloud_final=amazon docker=normal product=none binary='' user_data='' metadata='' aws=''
+    unit=amazon-linux enabled=yes cloud_final=amazon docker=normal product=none early=no binary='' user_data='' metadata='' aws=''
     files_of_case='' agent_trusts=yes imds_late=0 network_late=0 hop_limit=64 region=us-east-1 moto='' tie=()
 }
 
 check_options() {
     local one
     for one in "unit $unit amazon-linux generic-rpm deb none" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
-        "docker $docker normal slow broken" "agent_trusts $agent_trusts yes no" "product $product none binary baked deb"; do
+        "docker $docker normal slow broken" "agent_trusts $agent_trusts yes no" "product $product none binary baked deb" "early $early yes no"; do
         local words
         read -ra words <<<"$one"
         [[ " ${words[*]:2} " == *" ${words[1]} "* ]] ||
@@ -47,6 +47,7 @@ check_options() {
     [[ $product == none || -x $binary ]] || die "product=$product needs binary=FILE" 2
     # packaging/build puts the deb beside the binary.
     deb=''
+    [[ $early == no || $product == baked || $product == deb ]] || die 'early=yes needs product=baked or product=deb' 2
     [[ $product != deb ]] || deb=$(find "$(dirname "$(realpath "$binary")")" -maxdepth 1 -name 'ecs-bootstrap_*.deb' | head -n 1)
     [[ $product != deb || -n $deb ]] || die "there is no ecs-bootstrap_*.deb beside $binary" 2
     # Each host has its own account, so that hosts share one moto server but no data in it. $1: the host's name.
