@@ -103,6 +103,8 @@ pub enum HostCommand {
     Doctor(Doctor),
     /// Print the last verdict of this boot
     Status,
+    /// Show when each part of this boot began and ended, and what it waited for; needs no earlier run, changes nothing
+    Timeline(Timeline),
     /// List what must be removed before a snapshot of this instance becomes an AMI; with --yes, remove it
     PrepareImage(ConsentFlags),
     /// Make the agent register as a new container instance; without --yes, only list what would be done
@@ -126,6 +128,14 @@ pub struct Doctor {
     /// Also write a redacted support bundle to FILE, a new tar.gz
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
+}
+
+/// Options of `timeline`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Timeline {
+    /// Also write metrics for the textfile collector of node_exporter to FILE; `-` prints them in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub prometheus: Option<PathBuf>,
 }
 
 /// Options of the commands that remove or move files.

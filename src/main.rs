@@ -105,6 +105,7 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
         HostCommand::ResetAgent(options) => context.reset_agent(consent(options)).await,
         HostCommand::Doctor(options) => Box::pin(context.doctor(&options)).await,
         HostCommand::Status => context.status().await,
+        HostCommand::Timeline(options) => context.timeline(&options).await,
     }
 }
 

@@ -50,10 +50,15 @@ impl Container {
     }
 }
 
-/// A running container in a list ("List containers", Docker Engine API).
+/// A container in a list ("List containers", Docker Engine API).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ListedContainer {
+    #[serde(default)]
+    id: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    created: i64,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -202,6 +207,40 @@ impl Docker {
         }
     }
 
+    /// What the container with this name printed between two times, in seconds since 1970, each line with its time in RFC
+    /// 3339 and a blank before it; empty if it does not exist.
+    pub async fn output_with_times(
+        &self,
+        name: &str,
+        (since, until): (u64, u64),
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, DockerError> {
+        let (since, until) = (since.to_string(), until.to_string());
+        let query = [("stdout", "1"), ("stderr", "1"), ("timestamps", "1"), ("since", &since), ("until", &until)];
+        match self.get(&["containers", name, "logs"], &query, deadline).await? {
+            (_, StatusCode::OK, body) => Ok(without_frames(&body)),
+            (_, StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
+            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
+        }
+    }
+
+    /// The state of the oldest `most` containers with the label `label`, running or not, with all their labels. A
+    /// container that is removed in the meantime is left out.
+    pub async fn oldest(
+        &self,
+        label: &str,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<(BTreeMap<String, String>, Container)>, DockerError> {
+        let mut listed = self.listed(&[("all", "1")], label, deadline).await?;
+        listed.sort_by_key(|container| container.created);
+        let mut oldest = Vec::new();
+        for ListedContainer { id, labels, .. } in listed.into_iter().take(most) {
+            oldest.extend(self.container(&id, deadline).await?.map(|container| (labels, container)));
+        }
+        Ok(oldest)
+    }
+
     /// The versions of the daemon and of its API.
     pub async fn version(&self, deadline: Deadline) -> Result<Version, DockerError> {
         match self.get(&["version"], &[], deadline).await? {
@@ -214,14 +253,24 @@ impl Docker {
 
     /// For each running container with the label `label`: all its labels.
     pub async fn running(&self, label: &str, deadline: Deadline) -> Result<Vec<BTreeMap<String, String>>, DockerError> {
+        let listed = self.listed(&[], label, deadline).await?;
+        Ok(listed.into_iter().map(|container| container.labels).collect())
+    }
+
+    /// The containers with the label `label`; by default the running ones.
+    async fn listed(
+        &self,
+        options: &[(&str, &str)],
+        label: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<ListedContainer>, DockerError> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
-        let (path, status, body) = self.get(&["containers", "json"], &[("filters", &filters)], deadline).await?;
+        let query: Vec<(&str, &str)> = options.iter().copied().chain([("filters", filters.as_str())]).collect();
+        let (path, status, body) = self.get(&["containers", "json"], &query, deadline).await?;
         if status != StatusCode::OK {
             return Err(DockerError::Status { path, status: status.as_u16() });
         }
-        let listed: Vec<ListedContainer> =
-            serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })?;
-        Ok(listed.into_iter().map(|container| container.labels).collect())
+        serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })
     }
 
     /// Sends a GET and returns its path, status and body. The path has no API version, so that each daemon uses its

@@ -29,8 +29,10 @@ pub mod journalctl;
 pub mod kernel;
 mod local_http;
 pub mod net;
+pub mod output_file;
 mod program_output;
 pub mod proxy;
+pub mod requests;
 mod socket_owner;
 pub mod systemd;
 #[cfg(test)]

@@ -38,16 +38,22 @@ enum AfterApply {
 impl CommandContext {
     /// `run`: configures the instance, and verifies the registration as `wait` says.
     pub async fn run(self, wait: VerifyPlace) -> CommandOutput {
-        let progress = Progress::new(self.shows_progress);
         let mut phases = Phases::new(self.start);
+        let output = Box::pin(self.run_and_report(wait, &mut phases)).await;
+        self.store_record("run", &phases, output.exit);
+        output
+    }
+
+    async fn run_and_report(&self, wait: VerifyPlace, phases: &mut Phases) -> CommandOutput {
+        let progress = Progress::new(self.shows_progress);
         let cluster;
         let mut signal_client = None;
-        let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
+        let verdict = match Box::pin(self.configure(wait, phases, &progress)).await {
             Ok(AfterApply::Verify { plan, applied, systemd }) => {
                 cluster = plan.expectation.cluster.clone();
                 let queued_jobs = verify::QueuedJobs { queued: applied.effects.jobs, jobs: applied.jobs };
                 signal_client = SignalClient::new(&self.host_clients, &plan.expectation, self.signal_deadline()).await;
-                let verdict = self.verify_registration(plan.expectation, queued_jobs, &systemd, &mut phases, &progress);
+                let verdict = self.verify_registration(plan.expectation, queued_jobs, &systemd, phases, &progress);
                 with_heartbeats(signal_client.as_ref(), verdict).await
             }
             Ok(AfterApply::End(document)) => {

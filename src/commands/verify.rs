@@ -26,9 +26,15 @@ impl CommandContext {
     /// `verify`: observes until there is a verdict.
     pub async fn verify(self) -> CommandOutput {
         journal::ready("reading what to verify");
-        let progress = Progress::new(self.shows_progress);
         let mut phases = Phases::new(self.start);
-        let expectation = match self.expectation(&mut phases).await {
+        let output = Box::pin(self.verify_and_report(&mut phases)).await;
+        self.store_record("verify", &phases, output.exit);
+        output
+    }
+
+    async fn verify_and_report(&self, phases: &mut Phases) -> CommandOutput {
+        let progress = Progress::new(self.shows_progress);
+        let expectation = match self.expectation(phases).await {
             Ok(expectation) => expectation,
             Err(error) => {
                 let verdict = verify::explained(&self.host_clients, error).await;
@@ -42,7 +48,7 @@ impl CommandContext {
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
         let queued_jobs = verify::QueuedJobs::default();
         let signal_client = SignalClient::new(&self.host_clients, &expectation, self.signal_deadline()).await;
-        let verdict = self.verify_registration(expectation, queued_jobs, &systemd, &mut phases, &progress);
+        let verdict = self.verify_registration(expectation, queued_jobs, &systemd, phases, &progress);
         let verdict = with_heartbeats(signal_client.as_ref(), verdict).await;
         let mut document = match self.refusal_of_guard(&verdict) {
             // Guard has reported it.

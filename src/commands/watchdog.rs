@@ -80,6 +80,7 @@ fn name(command: &HostCommand) -> &'static str {
         HostCommand::PrepareImage(_) => "prepare-image",
         HostCommand::ResetAgent(_) => "reset-agent",
         HostCommand::Status => "status",
+        HostCommand::Timeline(_) => "timeline",
     }
 }
 

@@ -9,6 +9,8 @@ mod explain;
 mod maintenance;
 mod plan;
 mod progress;
+mod prometheus;
+mod timeline;
 mod verdict;
 
 pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
@@ -18,6 +20,8 @@ pub use explain::{cause_json, cause_text, fields, list_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
+pub use prometheus::prometheus_text;
+pub use timeline::timeline_text;
 pub use verdict::{
     FindingDocument, Phase, SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState, document,
     verdict_text, verdict_text_within,

@@ -17,6 +17,11 @@
 //! `end_us` is `None` has begun and not ended: it still runs, or the program that would have noted its end died. What was
 //! not observed is in [`Timeline::missing`] with the reason, and in no other place: nothing is estimated.
 
+pub mod assemble;
+mod clock;
+pub mod record;
+pub mod sources;
+
 use serde::{Deserialize, Serialize};
 
 /// The ids of the events that every timeline has, either as an [`Event`] or as a [`MissingEvent`].

@@ -196,3 +196,34 @@ assert_taken() {
     calls=$(grep -F "\"operation\": \"$1\", \"status\": 200" "$folder/api.log" || true)
     [[ $calls == *"$2"* ]] || fail "no successful $1 contains \`$2\`: $calls"
 }
+
+# The timeline of this boot is what systemd, the journal, docker and the logs say, within 20 ms. $1: the path of the binary
+# in the host. The others: the events that are missing.
+assert_timeline() {
+    local from=$logs/timeline containers
+    rm -rf "$from" && mkdir "$from"
+    host "$1" timeline --json >"$from/timeline.json"
+    host "$1" timeline >"$from/timeline.txt"
+    look_in systemctl show >"$from/manager"
+    look_in systemctl show --all --property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic '*' >"$from/units"
+    look_in journalctl --boot --no-pager --output=json >"$from/journal"
+    look_in systemd-analyze time >"$from/analyze"
+    look_in systemd-analyze blame --no-pager >"$from/blame"
+    look_in systemd-analyze critical-chain --no-pager ecs.service >"$from/chain"
+    look_in docker logs --timestamps ecs-agent >"$from/agent.log" 2>&1
+    mapfile -t containers < <(look_in docker ps --all --quiet)
+    look_in docker inspect "${containers[@]}" >"$from/containers"
+    host_file /var/log/cloud-init.log >"$from/cloud-init.log"
+    look_in python3 -c 'import json; print(json.dumps(json.load(open("/run/cloud-init/instance-data.json"))["ds"]["dynamic"]["instance-identity"]["document"]))' >"$from/document"
+    cp "$folder/imds.log" "$from/metadata.log"
+    shift
+    python3 "$here/bed.d/timeline.py" "$from" "$@" >"$from/comparison" || { cat "$from/comparison"; fail "the timeline differs"; }
+}
+
+# A container that looks like one of a task, because the simulated agent runs none.
+run_task() {
+    host docker run --detach --name ecs-web-1 --network none --volume /usr:/usr:ro --volume /lib:/lib:ro \
+        --volume /lib64:/lib64:ro --label com.amazonaws.ecs.task-arn=arn:aws:ecs:us-east-1:1:task/demo/1 \
+        --label com.amazonaws.ecs.container-name=web --entrypoint /usr/bin/sleep amazon/amazon-ecs-agent:latest 1000 \
+        >/dev/null
+}

@@ -63,6 +63,8 @@ mod settings;
 mod signal;
 /// The simulators themselves: they answer like the real services.
 mod simulators;
+/// `timeline`, and the records of commands that it reads.
+mod timeline;
 /// Runs while user data has not ended, and runs before systemd has a bus.
 mod user_data;
 /// A verification that dies: how it is reported and signalled.

@@ -52,6 +52,7 @@ pub use tasks::{LogLine, LogPage, LogPlace};
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
+use crate::boundary::requests::RequestLog;
 use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use credentials::InstanceCredentials;
 use credentials_cache::CachedCredentials;
@@ -105,6 +106,7 @@ struct AwsState {
     host_bundles: Vec<PathBuf>,
     host_roots_tried: OnceLock<()>,
     clock_skew: ClockSkew,
+    requests: RequestLog,
 }
 
 /// The clients of the services over one HTTP client. Each is created at its first use.
@@ -190,7 +192,9 @@ impl Aws {
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
+        let mut requests = RequestLog::default();
         if let Some(credentials) = instance {
+            requests = credentials.imds.requests().clone();
             loader = loader.credentials_provider(credentials);
         }
         if let Some(url) = &options.endpoint_url {
@@ -200,7 +204,7 @@ impl Aws {
         let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone())));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
-        Ok(Aws { shared: Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew }) })
+        Ok(Aws { shared: Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests }) })
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
@@ -233,6 +237,7 @@ impl Aws {
         };
         // Boxed, because the nested futures are too deep for the compiler otherwise.
         let outcome = Box::pin(until(deadline, INCOMPLETE_ANSWER, call)).await.map_err(|gave_up| gave_up.last);
+        self.shared.requests.ended("AWS", operation, start, outcome.is_ok());
         let elapsed = start.elapsed();
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         match outcome {

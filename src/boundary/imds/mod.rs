@@ -25,6 +25,7 @@ pub use role::{RoleStatus, is_role_document};
 pub(super) use role::{CredentialsDocument, Role};
 
 use crate::boundary::clock_skew::ClockSkew;
+use crate::boundary::requests::RequestLog;
 use crate::retry::{AttemptResult, Deadline, until, within};
 use connections::{Answer, Connections, ExchangeError};
 use endpoint::Target;
@@ -55,6 +56,7 @@ struct ImdsState {
     connections: Arc<Connections>,
     token: Mutex<TokenState>,
     clock_skew: ClockSkew,
+    requests: RequestLog,
 }
 
 /// One GET with its retries.
@@ -98,8 +100,8 @@ impl Imds {
     pub fn new(address: Address) -> Imds {
         let target = address.target();
         let connections = Arc::new(Connections::new(target.place.clone()));
-        let (token, clock_skew) = (Mutex::default(), ClockSkew::default());
-        Imds { shared: Arc::new(ImdsState { address, target, connections, token, clock_skew }) }
+        let (token, clock_skew, requests) = (Mutex::default(), ClockSkew::default(), RequestLog::default());
+        Imds { shared: Arc::new(ImdsState { address, target, connections, token, clock_skew, requests }) }
     }
 
     /// Opens connections for this number of concurrent requests, while the first of them still waits for the token.
@@ -108,6 +110,11 @@ impl Imds {
             // The request for the token opens one.
             self.shared.connections.prepare(requests.saturating_sub(1), connect_timeout(deadline));
         }
+    }
+
+    /// The log of requests. The AWS clients of this host write to it too.
+    pub fn requests(&self) -> &RequestLog {
+        &self.shared.requests
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds.
@@ -238,6 +245,8 @@ impl Imds {
             }
             error => failed(path, error),
         });
+        let is_answer = outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 200 | 404));
+        self.shared.requests.ended("IMDS", path, start, is_answer);
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &outcome {
             Ok(answer) => tracing::debug!(path, status = answer.status, duration_ms, "IMDS request answered"),

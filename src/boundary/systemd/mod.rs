@@ -6,6 +6,7 @@
 
 mod bus;
 pub mod control;
+mod times;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -19,11 +20,13 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
 pub use self::bus::SystemdError;
 use self::bus::{JobRemovedStream, ManagerProxy, call, classify, property_value, unit_of};
+pub use self::times::{DualTime, ManagerTimes, UnitTimestamps};
 use crate::retry::{Deadline, within};
 
 /// The time-out for a call, as in libsystemd (sd_bus_set_method_call_timeout(3)).
 const MAX_CALL_TIME: Duration = Duration::from_secs(25);
 const SERVICE: &str = "org.freedesktop.systemd1";
+const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const NO_SUCH_JOB: &str = "org.freedesktop.systemd1.NoSuchJob";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";

@@ -199,6 +199,26 @@ impl Manager {
         Ok(())
     }
 
+    #[zbus(property)]
+    fn kernel_timestamp(&self) -> u64 {
+        lock(&self.state).booted
+    }
+
+    #[zbus(property)]
+    fn kernel_timestamp_monotonic(&self) -> u64 {
+        0
+    }
+
+    #[zbus(property)]
+    fn userspace_timestamp(&self) -> u64 {
+        lock(&self.state).booted + 1_000_000
+    }
+
+    #[zbus(property)]
+    fn userspace_timestamp_monotonic(&self) -> u64 {
+        1_000_000
+    }
+
     #[zbus(signal)]
     async fn job_new(emitter: &SignalEmitter<'_>, id: u32, job: OwnedObjectPath, unit: &str) -> zbus::Result<()>;
 
@@ -350,6 +370,11 @@ impl UnitObject {
     fn read<T>(&self, value: impl FnOnce(&Unit) -> T) -> T {
         value(lock(&self.state).load(&self.name))
     }
+
+    /// The monotonic time of a wall clock time; 0 stays.
+    fn monotonic(&self, unix: u64) -> u64 {
+        unix.saturating_sub(lock(&self.state).booted)
+    }
 }
 
 #[interface(name = "org.freedesktop.systemd1.Unit")]
@@ -392,6 +417,21 @@ impl UnitObject {
     #[zbus(property)]
     fn wants(&self) -> Vec<String> {
         self.read(|unit| unit.wants.clone())
+    }
+
+    #[zbus(property)]
+    fn inactive_exit_timestamp(&self) -> u64 {
+        self.read(|unit| unit.inactive_exit)
+    }
+
+    #[zbus(property)]
+    fn inactive_exit_timestamp_monotonic(&self) -> u64 {
+        self.monotonic(self.read(|unit| unit.inactive_exit))
+    }
+
+    #[zbus(property)]
+    fn active_enter_timestamp_monotonic(&self) -> u64 {
+        self.monotonic(self.read(|unit| unit.active_enter))
     }
 
     #[zbus(property)]

@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod bus;
 
+/// How long before the test the host booted.
+const BOOT: Duration = Duration::from_secs(10);
+
 /// The outcome of the next starts of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
@@ -48,6 +51,8 @@ pub struct Unit {
     pub exec_main_status: i32,
     pub main_pid: u32,
     pub n_restarts: u32,
+    /// Microseconds since the epoch; 0 if the unit never began to start.
+    pub inactive_exit: u64,
     /// Microseconds since the epoch; 0 if the unit was never active.
     pub active_enter: u64,
     pub exec_main_start: u64,
@@ -73,6 +78,7 @@ impl Unit {
             exec_main_status: 0,
             main_pid: 0,
             n_restarts: 0,
+            inactive_exit: 0,
             active_enter: 0,
             exec_main_start: 0,
             exec_main_exit: 0,
@@ -103,6 +109,7 @@ impl Unit {
         self.sub_state = "running".into();
         self.result = "success".into();
         self.active_enter = now();
+        self.inactive_exit = self.active_enter;
         self.exec_main_start = self.active_enter;
         self.main_pid = 4242;
     }
@@ -161,6 +168,8 @@ pub struct State {
     last_job: u32,
     subscribed: BTreeSet<String>,
     root: PathBuf,
+    /// When the kernel started, in microseconds since the epoch. systemd starts a second later.
+    pub booted: u64,
 }
 
 /// The units, for the agent's simulator.
@@ -203,7 +212,9 @@ impl Systemd {
     /// Starts the bus in `folder`. Unit files that a test writes below `root` are loaded when they are requested.
     pub fn start(folder: &Path, root: &Path) -> Self {
         let (daemon, address) = start_bus(folder);
-        let state = Arc::new(Mutex::new(State { units: ami_units(), root: root.to_owned(), ..State::default() }));
+        let booted = now() - BOOT.as_micros() as u64;
+        let state = State { units: ami_units(), root: root.to_owned(), booted, ..State::default() };
+        let state = Arc::new(Mutex::new(state));
         let hook: Arc<Mutex<Option<Hook>>> = Arc::default();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, wait) = mpsc::channel();

@@ -1,0 +1,76 @@
+//! Records the stages and requests of a command for `timeline`.
+//!
+//! In: the phases that this process measured, and the log of its requests. Out: a file below /run, which is written when
+//! all else is done. The record of a command that succeeded stays for the rest of the boot, so that a later run neither
+//! replaces nor rewrites it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::CommandContext;
+use super::phases::Phases;
+use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::requests::Requests;
+use crate::exit::Exit;
+use crate::probe;
+use crate::redaction::{self, error_chain};
+use crate::report;
+use crate::timeline::record::{CommandRecord, Step};
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+impl CommandContext {
+    /// Writes the record of this command. An error is logged: a missing record changes nothing else.
+    pub(super) fn store_record(&self, command: &str, phases: &Phases, exit: Exit) {
+        let disk = &self.host_clients.disk;
+        let requests = self.host_clients.imds.requests().so_far();
+        let record = record(command, self.start.into_std(), phases, requests, exit);
+        if let Err(error) = store(disk, &record) {
+            tracing::debug!(error = error_chain(&error), "stages and requests not recorded for `timeline`");
+        }
+    }
+}
+
+fn record(command: &str, start: Instant, phases: &Phases, requests: Requests, exit: Exit) -> CommandRecord {
+    let ran = start.elapsed();
+    let since = |instant: Instant| micros(instant.saturating_duration_since(start));
+    let stage = |(name, begun, duration): &(String, Instant, Duration)| Step {
+        name: name.clone(),
+        start_us: since(*begun),
+        duration_us: micros(*duration),
+        succeeded: true,
+    };
+    let started = SystemTime::now().checked_sub(ran).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    CommandRecord {
+        version: VERSION,
+        command: command.to_owned(),
+        started_unix_us: started.map_or(0, micros),
+        duration_us: micros(ran),
+        exit_code: exit.code(),
+        stages: phases.measured.iter().map(stage).collect(),
+        requests_dropped: requests.dropped,
+        requests: requests
+            .first
+            .into_iter()
+            .map(|request| Step {
+                name: redaction::line(&format!("{} {}", request.service, request.operation)),
+                start_us: since(request.start),
+                duration_us: micros(request.duration),
+                succeeded: request.succeeded,
+            })
+            .collect(),
+    }
+}
+
+fn store(disk: &Disk, record: &CommandRecord) -> Result<(), DiskError> {
+    let path = format!("{}/{}.json", report::RUN, record.command);
+    if probe::record(disk, &path).is_some_and(|earlier| earlier.exit_code == Exit::Done.code()) {
+        return Ok(());
+    }
+    let bytes = serde_json::to_vec(record).expect("a record has no failing serializers");
+    disk.replace_without_sync(&path, &bytes, Mode::Exactly(0o644))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,176 @@
+//! A timeline in the making: events by monotonic time, and the reasons for those that are missing.
+
+use std::collections::BTreeMap;
+
+use crate::timeline::clock::Clock;
+use crate::timeline::{Event, Lane, MissingEvent, Origin, Wait, id};
+
+/// The events that every timeline has or misses: id, label and lane, in the order in which they usually happen.
+const EXPECTED: [(&str, &str, Lane); 19] = [
+    (id::LAUNCH, "EC2 launches the instance", Lane::System),
+    (id::KERNEL, "kernel", Lane::System),
+    (id::INITRD, "initrd", Lane::System),
+    (id::USERSPACE, "systemd starts the host", Lane::System),
+    (id::CLOUD_INIT_LOCAL, "cloud-init finds the metadata", Lane::CloudInit),
+    (id::NETWORK_ONLINE, "network online", Lane::Network),
+    (id::CLOUD_INIT_NETWORK, "cloud-init reads user data", Lane::CloudInit),
+    (id::CLOUD_CONFIG, "cloud-init applies cloud-config", Lane::CloudInit),
+    (id::RUN, "ecs-bootstrap run", Lane::Bootstrap),
+    (id::DOCKER, "docker starts", Lane::Docker),
+    (id::CLOUD_FINAL, "cloud-init runs its last stage", Lane::CloudInit),
+    (id::USER_DATA, "user data runs", Lane::CloudInit),
+    (id::ECS, "ecs.service starts", Lane::Agent),
+    (id::AGENT_STARTED, "agent started", Lane::Agent),
+    (id::REGISTERED, "registered", Lane::Agent),
+    (id::CONNECTED, "connected", Lane::Agent),
+    (id::VERIFY, "ecs-bootstrap verify", Lane::Bootstrap),
+    (id::REPORTED, "ready reported", Lane::Bootstrap),
+    (id::FIRST_TASK, "first task runs", Lane::Task),
+];
+
+/// An event by monotonic time in microseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) lane: Lane,
+    pub(super) parent: Option<String>,
+    pub(super) start: i64,
+    pub(super) end: Option<i64>,
+    pub(super) resolution_us: u64,
+    pub(super) source: String,
+    pub(super) waited_for: Option<String>,
+}
+
+impl Found {
+    /// One of the expected events.
+    pub(super) fn expected(id: &str, start: i64, end: Option<i64>, source: impl Into<String>) -> Found {
+        let (label, lane) = EXPECTED
+            .iter()
+            .find(|(known, ..)| *known == id)
+            .map_or((id, Lane::System), |(_, label, lane)| (*label, *lane));
+        Found {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            lane,
+            parent: None,
+            start,
+            end: end.map(|end| end.max(start)),
+            resolution_us: 0,
+            source: source.into(),
+            waited_for: None,
+        }
+    }
+
+    /// An expected event without a duration.
+    pub(super) fn moment(id: &str, at: i64, source: impl Into<String>) -> Found {
+        Found::expected(id, at, Some(at), source)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) clock: Clock,
+    /// By id.
+    found: BTreeMap<String, Found>,
+    reasons: BTreeMap<&'static str, String>,
+}
+
+impl Draft {
+    pub(super) fn new(clock: Clock) -> Draft {
+        Draft { clock, found: BTreeMap::new(), reasons: BTreeMap::new() }
+    }
+
+    /// Adds an event, unless there is one with this id.
+    pub(super) fn add(&mut self, event: Found) {
+        self.found.entry(event.id.clone()).or_insert(event);
+    }
+
+    /// Adds an expected event, or the reason why it is missing.
+    pub(super) fn add_or_miss(&mut self, id: &'static str, event: Result<Found, String>) {
+        match event {
+            Ok(event) => self.add(event),
+            Err(reason) => self.miss(id, reason),
+        }
+    }
+
+    /// Says why an expected event is missing. The first reason stays.
+    pub(super) fn miss(&mut self, id: &'static str, reason: impl Into<String>) {
+        self.reasons.entry(id).or_insert_with(|| reason.into());
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Found> {
+        self.found.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Found> {
+        self.found.get_mut(id)
+    }
+
+    /// The start of this boot: of the kernel, or of systemd in a container.
+    pub(super) fn boot_start(&self) -> Option<i64> {
+        [id::KERNEL, id::INITRD, id::USERSPACE].iter().find_map(|id| self.get(id)).map(|event| event.start)
+    }
+
+    /// The event at which times begin: the launch, or the start of the boot.
+    fn first(&self) -> Option<&Found> {
+        [id::LAUNCH, id::KERNEL, id::INITRD, id::USERSPACE].iter().find_map(|id| self.get(id))
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        let Some(first) = self.first() else { return Origin { event: id::USERSPACE.to_owned(), unix_us: 0 } };
+        let unix = self.clock.last_offset().map_or(0, |offset| offset.saturating_add(first.start));
+        Origin { event: first.id.clone(), unix_us: u64::try_from(unix).unwrap_or(0) }
+    }
+
+    /// The events since the origin; none without it. What would be before it is left out: it belongs to an earlier boot.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let Some(zero) = self.first().map(|first| first.start) else { return Vec::new() };
+        let since = |at: i64| u64::try_from(at.checked_sub(zero)?).ok();
+        let ended = |by: &Found, limit: i64| by.end.filter(|end| *end <= limit);
+        let event = |event: &Found| {
+            let start_us = since(event.start)?;
+            let wait = event.waited_for.as_deref().and_then(|id| {
+                let until = self.get(id)?;
+                Some(Wait { event: id.to_owned(), until_us: since(ended(until, event.start)?)? })
+            });
+            let inside = |parent: &&String| {
+                self.get(parent).is_some_and(|parent| since(parent.start).is_some() && parent.start <= event.start)
+            };
+            Some(Event {
+                id: event.id.clone(),
+                label: event.label.clone(),
+                lane: event.lane,
+                parent: event.parent.as_ref().filter(inside).cloned(),
+                start_us,
+                end_us: event.end.and_then(since),
+                resolution_us: event.resolution_us,
+                source: event.source.clone(),
+                waited_for: wait,
+            })
+        };
+        let mut events: Vec<Event> = self.found.values().filter_map(event).collect();
+        // A wait for an event that was left out is left out too.
+        let kept: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        for event in &mut events {
+            event.waited_for = event.waited_for.take().filter(|wait| kept.contains(&wait.event));
+        }
+        events
+    }
+
+    /// The expected events that are not in `events`.
+    pub(super) fn missing(&self, events: &[Event]) -> Vec<MissingEvent> {
+        let unplaced = match self.first() {
+            Some(_) => "it belongs to an earlier boot",
+            None => "the start of this boot is not known",
+        };
+        let is_missing = |id: &str| !events.iter().any(|event| event.id == id);
+        let missing = EXPECTED.iter().filter(|(id, ..)| is_missing(id)).map(|(id, label, lane)| MissingEvent {
+            id: (*id).to_owned(),
+            label: (*label).to_owned(),
+            lane: *lane,
+            reason: self.reasons.get(id).cloned().unwrap_or_else(|| unplaced.to_owned()),
+        });
+        missing.collect()
+    }
+}
