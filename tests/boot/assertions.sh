@@ -205,7 +205,8 @@ assert_timeline() {
     host "$1" timeline --json >"$from/timeline.json"
     host "$1" timeline >"$from/timeline.txt"
     look_in systemctl show >"$from/manager"
-    look_in systemctl show --all --property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic '*' >"$from/units"
+    look_in systemctl show --all '*' \
+        --property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic >"$from/units"
     look_in journalctl --boot --no-pager --output=json >"$from/journal"
     look_in systemd-analyze time >"$from/analyze"
     look_in systemd-analyze blame --no-pager >"$from/blame"

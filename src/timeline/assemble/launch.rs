@@ -73,7 +73,7 @@ fn launched(launch: &Launch, sources: &Sources, draft: &Draft) -> Result<Found, 
         return Err(format!("the launch at {shown} belongs to an earlier boot: this instance was rebooted since"));
     }
     // An earlier boot that the journal has ended before the launch, or cloud-init has begun with the instance in this boot.
-    if journal.is_none() && !once.is_some_and(|once| once >= boot_unix) {
+    if journal.is_none() && once.is_none_or(|once| once < boot_unix) {
         return Err(format!(
             "neither the journal nor cloud-init shows whether this is the first boot since the launch at {shown}"
         ));

@@ -97,7 +97,9 @@ def compare_systemd(host):
             continue
         unit = host.units[name]
         host.same(f"{event} start", host.start(event), int(unit["InactiveExitTimestampMonotonic"]), name)
-        host.same(f"{event} end", host.end(event), int(unit["ActiveEnterTimestampMonotonic"]), name)
+        # A unit that does its work and ends is never active.
+        ended = int(unit["ActiveEnterTimestampMonotonic"]) or int(unit["InactiveEnterTimestampMonotonic"])
+        host.same(f"{event} end", host.end(event), ended, name)
         if name in blame:
             took = host.events[event]["end_us"] - host.events[event]["start_us"]
             host.same(f"{event} duration", took, duration_us(blame[name]), "systemd-analyze blame")
