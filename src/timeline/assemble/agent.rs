@@ -3,9 +3,9 @@
 //! The agent's log files keep a day, in whole seconds. The output of its container has nanoseconds, and is lost when
 //! ecs-init replaces the container. So the log says which event it was, and the output makes its time precise.
 
-use super::draft::{Draft, Found};
+use super::draft::{Draft, Found, MILESTONES};
 use super::units::FirstStarts;
-use super::{MILESTONES, id};
+use crate::timeline::id;
 use crate::timeline::sources::{AgentContainer, LoggedLine, Sources};
 
 const STARTS: &str = "Starting Amazon ECS Agent";

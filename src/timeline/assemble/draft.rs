@@ -28,6 +28,10 @@ const EXPECTED: [(&str, &str, Lane); 19] = [
     (id::FIRST_TASK, "first task runs", Lane::Task),
 ];
 
+/// The events that follow from each other, in this order, and end the boot of an instance.
+pub(super) const MILESTONES: [&str; 5] =
+    [id::AGENT_STARTED, id::REGISTERED, id::CONNECTED, id::REPORTED, id::FIRST_TASK];
+
 /// An event by monotonic time in microseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Found {

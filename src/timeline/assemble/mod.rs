@@ -13,13 +13,10 @@ mod user_data;
 #[cfg(test)]
 mod tests;
 
-use self::draft::Draft;
+use self::draft::{Draft, MILESTONES};
 use super::clock::Clock;
 use super::sources::{Moment, Sources, UnitTimes};
-use super::{Event, Timeline, VERSION, id};
-
-/// The events that follow from each other, in this order, and end the boot of an instance.
-const MILESTONES: [&str; 5] = [id::AGENT_STARTED, id::REGISTERED, id::CONNECTED, id::REPORTED, id::FIRST_TASK];
+use super::{Event, Timeline, VERSION};
 
 /// The ids of the messages in the journal that a timeline uses.
 pub const MESSAGE_IDS: [&str; 4] = [units::UNIT_STARTING, units::UNIT_STARTED, units::UNIT_FAILED, commands::READY];

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::timeline::record::{CommandRecord, Step};
 use crate::timeline::sources::{AgentContainer, BootTimes, JournalEntry, Launch, LoggedLine, Read, UNITS, UnitTimes};
-use crate::timeline::{Instance, Wait};
+use crate::timeline::{Instance, Wait, id};
 
 /// Wall clock time of monotonic 0, in microseconds.
 const BOOT: i64 = 1_800_000_000_000_000;
