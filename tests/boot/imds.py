@@ -65,7 +65,7 @@ def document(tree, account):
     return json.dumps({
         "accountId": account, "architecture": "x86_64", "availabilityZone": tree["placement"]["availability-zone"],
         "imageId": tree["ami-id"], "instanceId": tree["instance-id"], "instanceType": tree["instance-type"],
-        "pendingTime": iso(BOOTED), "privateIp": tree["local-ipv4"], "region": tree["placement"]["region"],
+        "pendingTime": iso(LAUNCHED), "privateIp": tree["local-ipv4"], "region": tree["placement"]["region"],
         "version": "2017-09-30",
     }, indent=1)
 
@@ -212,7 +212,8 @@ def main():
     server.serve_forever()
 
 
-BOOTED = datetime.datetime.now(datetime.timezone.utc)
+# EC2 reports the launch some seconds before the kernel starts.
+LAUNCHED = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=5)
 
 if __name__ == "__main__":
     main()
