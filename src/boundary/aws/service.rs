@@ -41,6 +41,9 @@ pub(super) struct Service {
 pub(super) enum EndpointName {
     /// This name takes the place of `ecs`.
     Regional(&'static str),
+    /// The same; in AWS GovCloud the usual endpoint is also the FIPS endpoint, except with dual stack (rules of the
+    /// endpoints in botocore, `endpoint-rule-set-1.json` of each service).
+    RegionalFipsInGovCloud(&'static str),
     /// The first name takes the place of `ecs`; the second one for FIPS and dual stack.
     RegionalOr(&'static str, &'static str),
     /// A function from a region to the host of its partition and the region of the signature.
@@ -126,7 +129,10 @@ impl Aws {
         } else {
             let host = self.ecs_endpoint().await.map(|endpoint| endpoint.host).unwrap_or_default();
             match host.strip_prefix("ecs").filter(|rest| rest.starts_with(['.', '-'])) {
-                Some(rest) => format!("https://{}{}", service.host_prefix(rest), rest.replace(&own_region, wanted)),
+                Some(rest) => {
+                    let rest = service.host_rest(rest);
+                    format!("https://{}{}", service.host_prefix(rest), rest.replace(&own_region, wanted))
+                }
                 None => format!("https://{}.{wanted}.amazonaws.com", service.host_prefix("")),
             }
         };
@@ -138,7 +144,7 @@ impl Service {
     /// The first part of the host name. `rest` is what follows `ecs` in the host name of ECS.
     fn host_prefix(self, rest: &str) -> &'static str {
         match self.endpoint {
-            EndpointName::Regional(name) => name,
+            EndpointName::Regional(name) | EndpointName::RegionalFipsInGovCloud(name) => name,
             EndpointName::RegionalOr(usual, other) => {
                 if rest.starts_with('-') || rest.contains(".api.") {
                     other
@@ -148,6 +154,14 @@ impl Service {
             }
             EndpointName::Global(_) => self.signing_name,
         }
+    }
+
+    /// What follows the first part of the host name. `rest` is what follows `ecs` in the host name of ECS.
+    fn host_rest(self, rest: &str) -> &str {
+        let is_usual =
+            matches!(self.endpoint, EndpointName::RegionalFipsInGovCloud(_)) && rest.ends_with(".amazonaws.com");
+        let gov_cloud = rest.strip_prefix("-fips").filter(|rest| is_usual && rest.starts_with(".us-gov-"));
+        gov_cloud.unwrap_or(rest)
     }
 }
 
@@ -261,6 +275,25 @@ mod tests {
         );
         assert_eq!(service.host_prefix("-fips.us-east-1.amazonaws.com"), "ecr");
         assert_eq!(service.host_prefix(".us-east-1.api.aws"), "ecr");
+    }
+
+    #[test]
+    fn in_gov_cloud_the_usual_endpoint_of_some_services_is_the_fips_endpoint() {
+        let usual = EndpointName::RegionalFipsInGovCloud("monitoring");
+        for (endpoint, rest, expected) in [
+            (usual, "-fips.us-gov-west-1.amazonaws.com", ".us-gov-west-1.amazonaws.com"),
+            (usual, "-fips.us-gov-west-1.api.aws", "-fips.us-gov-west-1.api.aws"),
+            (usual, "-fips.us-east-1.amazonaws.com", "-fips.us-east-1.amazonaws.com"),
+            (usual, ".us-gov-west-1.amazonaws.com", ".us-gov-west-1.amazonaws.com"),
+            (
+                EndpointName::Regional("secretsmanager"),
+                "-fips.us-gov-west-1.amazonaws.com",
+                "-fips.us-gov-west-1.amazonaws.com",
+            ),
+        ] {
+            let service = Service { id: "", signing_name: "", endpoint };
+            assert_eq!(service.host_rest(rest), expected);
+        }
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ const CLOUDFORMATION: QueryService = QueryService {
     service: Service {
         id: "CloudFormation",
         signing_name: "cloudformation",
-        endpoint: EndpointName::Regional("cloudformation"),
+        endpoint: EndpointName::RegionalFipsInGovCloud("cloudformation"),
     },
     version: "2010-05-15",
     texts: &[],
@@ -29,7 +29,7 @@ const AUTO_SCALING: QueryService = QueryService {
     service: Service {
         id: "Auto Scaling",
         signing_name: "autoscaling",
-        endpoint: EndpointName::Regional("autoscaling"),
+        endpoint: EndpointName::RegionalFipsInGovCloud("autoscaling"),
     },
     version: "2011-01-01",
     texts: &[

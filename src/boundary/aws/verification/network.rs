@@ -14,7 +14,7 @@ const LOAD_BALANCING: QueryService = QueryService {
     service: Service {
         id: "Elastic Load Balancing v2",
         signing_name: "elasticloadbalancing",
-        endpoint: EndpointName::Regional("elasticloadbalancing"),
+        endpoint: EndpointName::RegionalFipsInGovCloud("elasticloadbalancing"),
     },
     version: "2015-12-01",
     texts: &["TargetType", "VpcId"],

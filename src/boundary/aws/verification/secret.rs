@@ -19,7 +19,7 @@ const SECRETS_MANAGER: JsonService = JsonService {
     target: "secretsmanager",
 };
 const SYSTEMS_MANAGER: JsonService = JsonService {
-    service: Service { id: "SSM", signing_name: "ssm", endpoint: EndpointName::Regional("ssm") },
+    service: Service { id: "SSM", signing_name: "ssm", endpoint: EndpointName::RegionalFipsInGovCloud("ssm") },
     target: "AmazonSSM",
 };
 /// The longest page of DescribeParameters, and the most values of one of its filters (Systems Manager API Reference).
