@@ -149,6 +149,15 @@ pub struct Expectation {
     pub(crate) account: Option<String>,
     /// When the instance was launched, RFC 3339.
     pub pending_time: Option<String>,
+    /// The type of the instance, a dimension of the metric.
+    #[serde(default)]
+    pub(crate) instance_type: Option<String>,
+    /// The AMI of the instance, a dimension of the metric.
+    #[serde(default)]
+    pub(crate) image_id: Option<String>,
+    /// Whether the instance enters a warm pool before it goes into service.
+    #[serde(default)]
+    pub(crate) enters_warm_pool: bool,
     /// The name of the agent's unit.
     pub agent_unit: String,
     /// The attributes that the container instance must have.
@@ -190,6 +199,9 @@ pub struct SignalTargets {
     /// Whether to report a failed instance to the group as unhealthy.
     #[serde(default)]
     pub unhealthy: bool,
+    /// Whether to store the time from launch to ready as a metric.
+    #[serde(default)]
+    pub cloudwatch: bool,
 }
 
 impl SignalTargets {
@@ -205,13 +217,15 @@ impl SignalTargets {
             hook: signal.hook.value.clone(),
             tags_prefix: signal.instance_tags.value.then(|| settings.tags_prefix.value.clone()),
             unhealthy: signal.unhealthy.value,
+            cloudwatch: signal.cloudwatch.value,
         }
     }
 
     /// Whether no target is turned on.
     pub fn is_off(&self) -> bool {
         let is_group_signaled = self.lifecycle || self.unhealthy;
-        !self.cloudformation && !is_group_signaled && self.wait_url.is_none() && self.tags_prefix.is_none()
+        let is_stack_signaled = self.cloudformation || self.wait_url.is_some();
+        !is_stack_signaled && !is_group_signaled && self.tags_prefix.is_none() && !self.cloudwatch
     }
 }
 

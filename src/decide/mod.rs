@@ -41,6 +41,9 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         region: instance.map(|instance| instance.region.clone()),
         account: instance.and_then(|instance| instance.account_id.clone()),
         pending_time: instance.and_then(|instance| instance.pending_time.clone()),
+        instance_type: instance.map(|instance| instance.instance_type.clone()).filter(|name| !name.is_empty()),
+        image_id: instance.and_then(|instance| instance.image_id.clone()),
+        enters_warm_pool: facts.target_state.get().and_then(Option::as_deref).is_some_and(is_warm_pool_state),
         agent_unit: units::agent_name(facts).to_owned(),
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
@@ -50,6 +53,12 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         signal: SignalTargets::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, early, expectation, warnings })
+}
+
+/// Whether a target lifecycle state is one of a warm pool (Auto Scaling User Guide, "Lifecycle state transitions for
+/// instances in a warm pool").
+fn is_warm_pool_state(state: &str) -> bool {
+    state.starts_with("Warmed:")
 }
 
 /// Whether a later `ECS_CLUSTER` line of `ecs.config` overrides the cluster. It does if the file named the cluster

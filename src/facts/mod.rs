@@ -63,6 +63,9 @@ pub struct Instance {
     /// `m7g.large`, ...
     #[serde(default)]
     pub instance_type: String,
+    /// The AMI, `ami-...`.
+    #[serde(default)]
+    pub image_id: Option<String>,
     /// When the instance was launched (started, for a stopped one), RFC 3339.
     #[serde(default)]
     pub pending_time: Option<String>,
@@ -78,6 +81,7 @@ impl Instance {
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
         };
         let is_account = |account: &String| account.len() <= 20 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let is_image = |image: &String| is_word(image, 64);
         let is_time = |time: &String| humantime::parse_rfc3339(time).is_ok();
         let is_valid = is_word(&instance.instance_id, 64)
             && is_word(&instance.region, 64)
@@ -86,7 +90,11 @@ impl Instance {
         if !is_valid {
             return Err(serde_json::Error::custom("a value with an invalid form"));
         }
-        Ok(Instance { pending_time: instance.pending_time.filter(is_time), ..instance })
+        Ok(Instance {
+            pending_time: instance.pending_time.filter(is_time),
+            image_id: instance.image_id.filter(is_image),
+            ..instance
+        })
     }
 
     /// The time from the launch to `now`; `None` if the launch time is unknown or in the future.

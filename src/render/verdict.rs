@@ -79,7 +79,7 @@ pub struct SignalStatus {
     /// The kind of target.
     pub to: SignalTarget,
     /// `SUCCESS` or `FAILURE` for CloudFormation, `CONTINUE` or `ABANDON` for a launch hook, the verdict for tags,
-    /// `Unhealthy` for the health.
+    /// `Unhealthy` for the health, the name of the metric for CloudWatch.
     pub status: String,
     /// Whether the target accepted the signal.
     pub outcome: SignalOutcome,
@@ -101,6 +101,8 @@ pub enum SignalTarget {
     Health,
     /// Tags of the instance.
     InstanceTags,
+    /// A metric in CloudWatch.
+    Cloudwatch,
     /// No target could be tried.
     All,
 }

@@ -1,7 +1,7 @@
 //! The client for signals: the instance, its enabled signals, their deadline, and the retries of one signal.
 //!
-//! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`] and
-//! [`super::instance_tags`].
+//! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`], [`super::instance_tags`]
+//! and [`super::launch_metric`].
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -35,11 +35,22 @@ pub struct SignalClient {
     pub(super) host_clients: HostClients,
     pub(super) signal: SignalTargets,
     pub(super) instance_id: String,
+    pub(super) launch: Launch,
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
     pub(super) launch_hook: OnceCell<GroupLaunchHook>,
     /// Until when the signals of the verdict are retried; `None` before there is a verdict.
     pub(super) until: Cell<Option<Deadline>>,
+}
+
+/// The launch of the instance, for the metric.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    /// RFC 3339.
+    pub(super) pending_time: Option<String>,
+    pub(super) instance_type: Option<String>,
+    pub(super) image_id: Option<String>,
+    pub(super) enters_warm_pool: bool,
 }
 
 /// The launch lifecycle hook of this instance's Auto Scaling group.
@@ -86,6 +97,12 @@ impl SignalClient {
             host_clients: host_clients.clone(),
             signal: expectation.signal.clone(),
             instance_id: instance_id.unwrap_or_default(),
+            launch: Launch {
+                pending_time: expectation.pending_time.clone(),
+                instance_type: expectation.instance_type.clone(),
+                image_id: expectation.image_id.clone(),
+                enters_warm_pool: expectation.enters_warm_pool,
+            },
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
             launch_hook: OnceCell::new(),

@@ -1,5 +1,5 @@
 //! The stage that reports a verdict: to the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, the console
-//! (failures), and through [`SignalClient`] to CloudFormation and Auto Scaling.
+//! (failures), and through [`SignalClient`] to CloudFormation, Auto Scaling, tags and CloudWatch.
 //!
 //! In: the document of a verdict. Out: nothing. An error while reporting is logged as a warning and changes no verdict.
 
@@ -7,6 +7,7 @@ mod auto_scaling;
 mod client;
 mod cloudformation;
 mod instance_tags;
+mod launch_metric;
 mod sent;
 mod signals;
 

@@ -1,6 +1,7 @@
 //! The signals that this instance has sent, so that a later boot does not send them again.
 //!
-//! They are stored in `/var/lib/ecs-bootstrap/signals.json`, after the target accepted the signal. Entries for another
+//! They are stored in `/var/lib/ecs-bootstrap/signals.json`, after the target accepted the signal (the metric:
+//! before it is sent). Entries for another
 //! instance id (for example, baked into an AMI) are ignored.
 
 use std::collections::BTreeMap;

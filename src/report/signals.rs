@@ -1,10 +1,11 @@
-//! Sends a verdict to every external target that the settings enable: CloudFormation, Auto Scaling, instance tags.
+//! Sends a verdict to every external target that the settings enable: CloudFormation, Auto Scaling,
+//! instance tags, CloudWatch.
 //!
 //! In: the document of a verdict. Out: one [`SignalStatus`] for each target. Without an enabled signal, no request is made.
 
 use std::pin::pin;
 
-use futures_util::future::{Either, OptionFuture, join4, select};
+use futures_util::future::{Either, OptionFuture, join5, select};
 
 use super::client::SignalClient;
 use crate::redaction;
@@ -39,10 +40,17 @@ impl SignalClient {
         let wait_condition = url.map(|url| self.signal_wait_condition(url, document, success));
         let prefix = self.signal.tags_prefix.as_ref();
         let tags = prefix.map(|prefix| self.tag_instance(prefix, document));
+        let metric = (self.signal.cloudwatch && success).then(|| self.put_launch_metric(document));
         let group = self.signal_group(document, success);
-        let (group, stack, wait_condition, tags) =
-            join4(group, OptionFuture::from(stack), OptionFuture::from(wait_condition), OptionFuture::from(tags)).await;
-        group.into_iter().chain(stack).chain(wait_condition).chain(tags).collect()
+        let (group, stack, wait_condition, tags, metric) = join5(
+            group,
+            OptionFuture::from(stack),
+            OptionFuture::from(wait_condition),
+            OptionFuture::from(tags),
+            OptionFuture::from(metric),
+        )
+        .await;
+        group.into_iter().chain(stack).chain(wait_condition).chain(tags).chain(metric).collect()
     }
 }
 

@@ -122,6 +122,8 @@ pub struct SignalSettings {
     pub instance_tags: Sourced<bool>,
     /// Whether to call `SetInstanceHealth` for a fault of this host.
     pub unhealthy: Sourced<bool>,
+    /// Whether to store the time from launch to ready as a metric in CloudWatch.
+    pub cloudwatch: Sourced<bool>,
 }
 
 /// All settings after the merge, each with the source of its value.
@@ -201,6 +203,7 @@ impl Default for Settings {
                 hook: default("signal.hook", None),
                 instance_tags: default("signal.instance-tags", false),
                 unhealthy: default("signal.unhealthy", false),
+                cloudwatch: default("signal.cloudwatch", false),
             },
             agent: BTreeMap::new(),
         }

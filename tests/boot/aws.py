@@ -158,7 +158,7 @@ class Account:
 
 
 def error(service, status, code, message):
-    if service in ("cloudformation", "autoscaling"):
+    if service in ("cloudformation", "autoscaling", "monitoring"):
         text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
         return status, [("Content-Type", "text/xml")], text.encode()
     if service == "ec2":

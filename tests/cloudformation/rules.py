@@ -31,6 +31,11 @@ AGENT = {
 }
 
 
+# Actions that a condition limits in place of a resource (CloudWatch User Guide, "Using condition keys to limit access to
+# CloudWatch namespaces").
+LIMITED_BY_CONDITION = {"cloudwatch:PutMetricData": "cloudwatch:namespace"}
+
+
 def ecs_bootstrap_calls():
     """The calls of ecs-bootstrap, from its sources, which name each call as IAM does."""
     folder = ROOT / "src" / "boundary" / "aws"
@@ -54,7 +59,7 @@ def no_wildcard_action(template):
 
 
 def resources_are_named(template):
-    """The resource `*` is used only for actions that cannot be limited to a resource."""
+    """The resource `*` is used only for actions that cannot be limited to a resource, or that a condition limits."""
     for name, statement in templates.statements(template):
         if "Resource" not in statement:
             continue
@@ -62,8 +67,12 @@ def resources_are_named(template):
         for action in templates.actions(statement):
             service, _, operation = action.partition(":")
             known = AUTHORIZATION.get(service, {}).get("Actions", {}).get(operation.lower())
+            key = LIMITED_BY_CONDITION.get(action)
             if known is None:
                 yield f"{name}: the action `{action}` does not exist"
+            elif key:
+                if key not in statement.get("Condition", {}).get("StringEquals", {}):
+                    yield f"{name}: `{action}` is not limited by the condition `{key}`"
             elif wide and known.get("Resources"):
                 yield f"{name}: `{action}` is not limited to a resource ({known['Resources']})"
 
@@ -261,7 +270,10 @@ BROKEN = {
         ("cluster.yaml", lambda t: t["Conditions"].update(HasExtraSecurityGroups={"Fn::Equals": ["a", "a"]})),
     ],
     no_wildcard_action: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(Action="ecr:*"))],
-    resources_are_named: [("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*"))],
+    resources_are_named: [
+        ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*")),
+        ("cluster.yaml", lambda t: first_statement(t, "StoreTheLaunchMetric").pop("Condition")),
+    ],
     no_inverted_element: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage"))],
     roles_trust_one_service: [
         ("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition")),

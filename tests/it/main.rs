@@ -40,6 +40,8 @@ mod guard;
 mod healthy_hosts;
 /// The process on the agent's port: when its answers are trusted.
 mod introspection_port;
+/// The metric of the time from launch to ready.
+mod launch_metric;
 /// The reports on the host, and the secrets that no report has.
 mod local_reports;
 /// `prepare-image` and `reset-agent`: what they remove, what they keep, and when they refuse.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 const ID: &str = "i-0123456789abcdef0";
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0f0f";
-const CLOUDFORMATION: &str = "signal.cloudformation=true";
+pub(crate) const CLOUDFORMATION: &str = "signal.cloudformation=true";
 const LIFECYCLE: &str = "signal.lifecycle=true";
 
 /// An instance of an Auto Scaling group of a stack. The stack and a launch hook wait for it.
-fn of_stack() -> Instance {
+pub(crate) fn of_stack() -> Instance {
     waited_for(Instance::new())
 }
 
@@ -38,13 +38,13 @@ pub(crate) fn waited_for(instance: Instance) -> Instance {
     instance
 }
 
-fn run(instance: &Instance, settings: &[&str]) -> Outcome {
+pub(crate) fn run(instance: &Instance, settings: &[&str]) -> Outcome {
     let mut arguments = vec!["run", "--wait"];
     settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
     instance.run(&arguments)
 }
 
-fn aws_state<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
+pub(crate) fn aws_state<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
     read(&lock(&instance.aws.state()))
 }
 
@@ -53,7 +53,7 @@ fn signals(instance: &Instance) -> Vec<(String, String, String)> {
 }
 
 #[track_caller]
-fn reports(outcome: &Outcome, code: i32, texts: &[&str]) {
+pub(crate) fn reports(outcome: &Outcome, code: i32, texts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome:#?}");
     for text in texts {
         assert!(outcome.stdout.contains(text) || outcome.stderr.contains(text), "no `{text}` in {outcome:#?}");
@@ -74,6 +74,7 @@ fn with_signals_off_no_signal_call_is_made() {
         "CreateTags",
         "SetInstanceHealth",
         "DescribeAutoScalingGroups",
+        "PutMetricData",
     ] {
         assert_eq!(instance.aws.count(operation), 0, "{operation}");
     }

@@ -1,4 +1,4 @@
-//! The calls that signal the verdict: CloudFormation, Auto Scaling, the URL of a wait condition, and EC2 tags.
+//! The calls that signal the verdict: CloudFormation, Auto Scaling, the URL of a wait condition, EC2 tags, and CloudWatch.
 //!
 //! In: names. Out: success, the values of the answer, or an [`AwsError`]. It keeps no state and decides nothing.
 
@@ -42,6 +42,15 @@ const AUTO_SCALING: QueryService = QueryService {
         "HealthStatus",
     ],
 };
+const CLOUDWATCH: QueryService = QueryService {
+    service: Service {
+        id: "CloudWatch",
+        signing_name: "monitoring",
+        endpoint: EndpointName::RegionalFipsInGovCloud("monitoring"),
+    },
+    version: "2010-08-01",
+    texts: &[],
+};
 const WAIT_CONDITION: &str = "the wait condition's URL";
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
@@ -54,6 +63,19 @@ pub struct LaunchHook {
     pub heartbeat_timeout: Duration,
     /// The result without a heartbeat: `CONTINUE` or `ABANDON`.
     pub default_result: String,
+}
+
+/// One value of a metric (CloudWatch API Reference, MetricDatum). Its timestamp is the time when CloudWatch receives it.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricValue<'a> {
+    /// The namespace of the metric.
+    pub namespace: &'a str,
+    /// The name of the metric.
+    pub name: &'a str,
+    /// The name and value of each dimension; neither can be empty.
+    pub dimensions: &'a [(&'a str, &'a str)],
+    /// The value, sent in seconds.
+    pub value: Duration,
 }
 
 impl Aws {
@@ -144,6 +166,24 @@ impl Aws {
         self.query(AUTO_SCALING, "autoscaling:SetInstanceHealth", &parameters, Expected::Status, deadline)
             .await
             .map(drop)
+    }
+
+    /// Stores one value of a metric: `cloudwatch:PutMetricData`.
+    pub async fn put_metric(&self, metric: MetricValue<'_>, deadline: Deadline) -> Result<(), AwsError> {
+        const DATUM: &str = "MetricData.member.1";
+        let mut parameters = vec![
+            ("Namespace".to_owned(), metric.namespace.to_owned()),
+            (format!("{DATUM}.MetricName"), metric.name.to_owned()),
+            (format!("{DATUM}.Unit"), "Seconds".to_owned()),
+            (format!("{DATUM}.Value"), format!("{:.3}", metric.value.as_secs_f64())),
+        ];
+        for (number, (name, value)) in (1..).zip(metric.dimensions) {
+            let dimension = format!("{DATUM}.Dimensions.member.{number}");
+            parameters.push((format!("{dimension}.Name"), (*name).to_owned()));
+            parameters.push((format!("{dimension}.Value"), (*value).to_owned()));
+        }
+        let parameters: Vec<_> = parameters.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.query(CLOUDWATCH, "cloudwatch:PutMetricData", &parameters, Expected::Status, deadline).await.map(drop)
     }
 
     /// Adds tags to the instance: `ec2:CreateTags`.

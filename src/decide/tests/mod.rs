@@ -48,6 +48,7 @@ impl Case {
             region: "eu-west-1".to_owned(),
             account_id: None,
             instance_type: "m5.large".to_owned(),
+            image_id: None,
             pending_time: None,
         };
         let facts = Facts {

@@ -284,6 +284,13 @@ pub static ALL: &[Setting] = &[
         "`true` or `false`",
         "let the Auto Scaling group replace the instance on a fault of this host, if others are in service"
     ),
+    setting!(
+        "signal.cloudwatch",
+        signal.cloudwatch,
+        boolean,
+        "`true` or `false`",
+        "store the time from launch to ready in CloudWatch (metric `LaunchToReady`, namespace `ecs-bootstrap`)"
+    ),
 ];
 
 fn text(raw: &Raw) -> Option<&str> {

@@ -16,10 +16,10 @@ use crate::deploy::Site;
 use crate::support::Instance;
 use crate::support::imds::Imds;
 use crate::support::moto::{ACCOUNT, Moto, REGION};
-use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions};
+use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricValue};
 use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The product's AWS client, with the credentials of the simulated instance's role.
 fn client(moto: &Moto, imds: &Imds) -> Aws {
@@ -109,6 +109,34 @@ fn reads_the_endpoints_that_the_agent_connects_to() {
     assert_eq!(found.endpoint.as_deref(), Some("http://localhost"));
     assert_eq!(found.telemetry.as_deref(), Some("http://localhost"));
     assert!(aws.clock_ahead().is_some_and(|ahead| ahead.abs() < 60), "{:?}", aws.clock_ahead());
+}
+
+#[test]
+fn stores_a_metric_with_its_dimensions() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let dimensions = [("ClusterName", "prod"), ("ImageId", "ami-12c6146b"), ("InstanceType", "m5.large")];
+    let value = Duration::from_millis(12_345);
+    let metric = MetricValue { namespace: "ecs-bootstrap", name: "LaunchToReady", dimensions: &dimensions, value };
+    moto.block_on(client(&moto, &imds).put_metric(metric, deadline())).unwrap();
+    let mut query = vec![
+        ("Action".to_owned(), "GetMetricStatistics".to_owned()),
+        ("Version".to_owned(), "2010-08-01".to_owned()),
+        ("Namespace".to_owned(), "ecs-bootstrap".to_owned()),
+        ("MetricName".to_owned(), "LaunchToReady".to_owned()),
+        ("Period".to_owned(), "3600".to_owned()),
+        ("Statistics.member.1".to_owned(), "Sum".to_owned()),
+    ];
+    let hour = Duration::from_secs(3600);
+    for (name, time) in [("StartTime", SystemTime::now() - hour), ("EndTime", SystemTime::now() + hour)] {
+        query.push((name.to_owned(), humantime::format_rfc3339_seconds(time).to_string()));
+    }
+    for (number, (name, value)) in (1..).zip(dimensions) {
+        query.push((format!("Dimensions.member.{number}.Name"), name.to_owned()));
+        query.push((format!("Dimensions.member.{number}.Value"), value.to_owned()));
+    }
+    let query: Vec<_> = query.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let found = moto.query("monitoring", &query);
+    assert!(found.contains("<Sum>12.345</Sum>") && found.contains("<Unit>Seconds</Unit>"), "{found}");
 }
 
 #[test]

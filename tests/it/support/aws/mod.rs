@@ -241,7 +241,7 @@ impl State {
                 self.waiting.conditions.push((body, request.header("content-type").map(str::to_owned)));
                 Ok(Reply::new(200, "", ""))
             }
-            "cloudformation" | "autoscaling" => {
+            "cloudformation" | "autoscaling" | "monitoring" => {
                 let answer = self.waiting.answer(&operation, &form);
                 answer.map(|xml| Reply::new(200, "text/xml;charset=UTF-8", xml))
             }
@@ -367,6 +367,7 @@ fn query_service(form: &BTreeMap<String, String>) -> &'static str {
     match form.get("Version").map(String::as_str) {
         Some("2010-05-15") => "cloudformation",
         Some("2011-01-01") => "autoscaling",
+        Some("2010-08-01") => "monitoring",
         _ => "ec2",
     }
 }
@@ -395,7 +396,7 @@ fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
 fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
     match service {
         "ecs" => return json_reply(status, &json!({"__type": code, "message": message})),
-        "cloudformation" | "autoscaling" => {
+        "cloudformation" | "autoscaling" | "monitoring" => {
             return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
         }
         _ => {}

@@ -1,5 +1,5 @@
 //! Simulates what waits for an instance: a stack with a CreationPolicy, a wait condition, an Auto Scaling group with
-//! launch hooks (AWS CloudFormation and Amazon EC2 Auto Scaling API References).
+//! launch hooks, and metrics (AWS CloudFormation, Amazon EC2 Auto Scaling and Amazon CloudWatch API References).
 //!
 //! In: the resources that wait. Out: answers, and the signals that they got.
 
@@ -25,11 +25,13 @@ pub struct Waiting {
     pub completed: Vec<String>,
     /// The last `HealthStatus` and `ShouldRespectGracePeriod` that were set for the instance.
     pub health: Option<(String, String)>,
+    /// The parameters of each accepted PutMetricData.
+    pub metrics: Vec<Form>,
     /// Number of other instances of the group in service.
     pub others_in_service: usize,
 }
 
-type Form = BTreeMap<String, String>;
+pub type Form = BTreeMap<String, String>;
 
 impl Waiting {
     pub(super) fn answer(&mut self, operation: &str, form: &Form) -> Result<String, ApiError> {
@@ -69,6 +71,17 @@ impl Waiting {
             }
             "SetInstanceHealth" => {
                 self.health = Some((field("HealthStatus"), field("ShouldRespectGracePeriod")));
+                Ok(wrapped(operation, ""))
+            }
+            "PutMetricData" => {
+                let dimensions =
+                    (1..=3).map(|number| field(&format!("MetricData.member.1.Dimensions.member.{number}.Value")));
+                let value = field("MetricData.member.1.Value").parse::<f64>();
+                if field("Namespace").is_empty() || value.is_err() || dimensions.into_iter().any(|text| text.is_empty())
+                {
+                    return invalid("a parameter of the metric is missing".to_owned());
+                }
+                self.metrics.push(form.clone());
                 Ok(wrapped(operation, ""))
             }
             "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction" => {
