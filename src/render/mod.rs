@@ -11,6 +11,7 @@ mod plan;
 mod progress;
 mod prometheus;
 mod timeline;
+mod timeline_svg;
 mod verdict;
 
 pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
@@ -22,6 +23,7 @@ pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
 pub use prometheus::prometheus_text;
 pub use timeline::timeline_text;
+pub use timeline_svg::timeline_svg;
 pub use verdict::{
     FindingDocument, Phase, SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState, document,
     verdict_text, verdict_text_within,

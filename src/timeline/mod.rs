@@ -78,6 +78,9 @@ pub struct Timeline {
     pub origin: Origin,
     /// The instance, if instance metadata could be read.
     pub instance: Option<Instance>,
+    /// The name of the cluster, if a plan or a verdict of this boot names it.
+    #[serde(default)]
+    pub cluster: Option<String>,
     /// What was observed, ordered by its beginning; a parent comes before its children.
     pub events: Vec<Event>,
     /// What was not observed, in the order in which it usually happens.

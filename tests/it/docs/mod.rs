@@ -112,6 +112,23 @@ fn generated_parts_are_current() {
     assert!(update || stale.is_empty(), "stale generated parts, to be written by `docs/generate`: {stale:#?}");
 }
 
+/// docs/images/timeline.svg is made from docs/images/timeline.json, which has the form of `timeline --json`.
+#[test]
+fn generated_pictures_are_current() {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    let timeline = std::fs::read_to_string(images.join("timeline.json")).unwrap();
+    let picture = ecs_bootstrap::render::timeline_svg(&serde_json::from_str(&timeline).unwrap());
+    let file = images.join("timeline.svg");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, &picture).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&file).unwrap() == picture,
+        "stale: {}, written by `docs/generate`",
+        file.display()
+    );
+}
+
 #[test]
 fn the_page_about_iam_has_the_actions_of_the_role() {
     let page = pages().into_iter().find(|page| page.name == "docs/reference/iam.md").unwrap();
