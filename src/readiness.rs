@@ -8,7 +8,8 @@
 //! 4. ECS reports the agent as connected.
 //!
 //! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
-//! and the verdict states that. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active
+//! and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
+//! many instances that start together would otherwise wait for each other. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active
 //! while the agent exits again and again.
 
 use std::time::Duration;
@@ -45,10 +46,13 @@ pub fn ready(evidence: &Evidence) -> Option<Registration> {
             let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
             let is_denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
             let is_window_over = evidence.registered_for.is_some_and(|since| since >= window);
-            if !is_denied && error.kind.is_retryable() && !is_window_over {
-                return None;
-            }
-            (None, format!("the agent's introspection only: {}", error_chain(error)))
+            let is_throttled = matches!(error.kind, AwsErrorKind::Throttled { .. });
+            let source = match is_throttled && evidence.has_connected() {
+                true => "the agent's introspection and log",
+                false if !is_denied && error.kind.is_retryable() && !is_window_over => return None,
+                false => "the agent's introspection",
+            };
+            (None, format!("{source} only: {}", error_chain(error)))
         }
     };
     let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());

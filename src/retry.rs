@@ -58,8 +58,28 @@ impl Policy {
     /// The pause after the attempt with this number, counted from 1.
     pub fn pause(self, attempt: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
-        doubled.min(self.longest).mul_f64(0.5 + fraction() / 2.0)
+        jittered(doubled.min(self.longest))
     }
+}
+
+/// The shortest pause after a throttled call. Throttling means that other instances call too: a retry within a second
+/// would rarely succeed, and would cost all of them an attempt.
+const SHORTEST_THROTTLED: Duration = Duration::from_secs(4);
+/// The longest pause after a throttled call.
+const LONGEST_THROTTLED: Duration = Duration::from_secs(30);
+/// The pause after a throttled call, as a share of the time since the first attempt. A service admits a fixed number of
+/// calls a second, so the last of many instances is late by at most this share.
+const THROTTLED_SHARE: f64 = 0.2;
+
+/// The pause after a throttled attempt, `waited` after the first one. It is shortened at random by up to a half.
+/// `tests/bench/storm` measures it with a thousand instances.
+fn throttled_pause(waited: Duration) -> Duration {
+    jittered(waited.mul_f64(THROTTLED_SHARE).clamp(SHORTEST_THROTTLED, LONGEST_THROTTLED))
+}
+
+/// `duration`, shortened at random by up to a half, so that instances do not stay in step.
+pub fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(0.5 + fraction() / 2.0)
 }
 
 /// A random number in `0.0..1.0`, from the random keys of the standard hasher. Not for cryptography.
@@ -76,6 +96,10 @@ pub enum AttemptResult<T, E> {
     Done(T),
     /// The attempt failed, and a retry may succeed.
     Retry(E),
+    /// Like `Retry`, but no pause may pass this deadline.
+    RetryBefore(Deadline, E),
+    /// The service had too many calls. A retry may succeed after a longer pause.
+    Throttled(E),
     /// The attempt failed, and a retry cannot succeed.
     Stop(E),
 }
@@ -104,19 +128,19 @@ pub async fn until<T, E>(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let (last, timed_out) = match op(attempts).await {
+        let (pause, limit, last) = match op(attempts).await {
             AttemptResult::Done(value) => return Ok(value),
-            AttemptResult::Stop(error) => (error, false),
-            AttemptResult::Retry(error) => {
-                let pause = policy.pause(attempts);
-                if pause < deadline.remaining() {
-                    pause_for(pause).await;
-                    continue;
-                }
-                (error, true)
+            AttemptResult::Stop(last) => {
+                return Err(GaveUp { attempts, elapsed: start.elapsed(), last, timed_out: false });
             }
+            AttemptResult::Retry(error) => (policy.pause(attempts), deadline, error),
+            AttemptResult::RetryBefore(limit, error) => (policy.pause(attempts), limit.earliest(deadline), error),
+            AttemptResult::Throttled(error) => (throttled_pause(start.elapsed()), deadline, error),
         };
-        return Err(GaveUp { attempts, elapsed: start.elapsed(), last, timed_out });
+        if pause >= limit.remaining() {
+            return Err(GaveUp { attempts, elapsed: start.elapsed(), last, timed_out: true });
+        }
+        pause_for(pause).await;
     }
 }
 
@@ -263,6 +287,32 @@ mod tests {
         }
         let pauses: std::collections::HashSet<_> = (0..8).map(|_| policy.pause(3)).collect();
         assert!(pauses.len() > 1);
+    }
+
+    #[test]
+    fn the_pause_of_a_throttled_call_is_a_share_of_the_time_waited() {
+        for (waited, most) in [(0, 4), (20, 4), (100, 20), (150, 30), (3600, 30)] {
+            let pause = throttled_pause(Duration::from_secs(waited));
+            let most = Duration::from_secs(most);
+            assert!(pause <= most && pause >= most / 2, "{waited} s: {pause:?}");
+        }
+        let pauses: std::collections::HashSet<_> = (0..8).map(|_| throttled_pause(Duration::ZERO)).collect();
+        assert!(pauses.len() > 1);
+    }
+
+    #[test]
+    fn a_throttled_call_is_not_repeated_if_its_pause_passes_the_deadline() {
+        let soon = Deadline::after(Duration::from_millis(500));
+        let gave_up = run(until::<(), _>(soon, QUICK, async |n| AttemptResult::Throttled(n))).unwrap_err();
+        assert_eq!((gave_up.last, gave_up.timed_out), (1, true));
+    }
+
+    #[test]
+    fn an_attempt_can_shorten_the_time_for_retries() {
+        let long = Deadline::after(Duration::from_secs(3600));
+        let limit = Deadline::after(Duration::from_millis(50));
+        let gave_up = run(until::<(), _>(long, QUICK, async |n| AttemptResult::RetryBefore(limit, n))).unwrap_err();
+        assert!(gave_up.timed_out && gave_up.attempts > 1 && gave_up.elapsed < Duration::from_secs(60));
     }
 
     #[test]

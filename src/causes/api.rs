@@ -82,7 +82,7 @@ pub(super) static THROTTLED: Cause = Cause {
     layer: Layer::Api,
     title: "AWS throttles the calls of this account",
     symptoms: "RequestLimitExceeded or ThrottlingException during a mass launch",
-    proof: "a call of ecs-bootstrap got such a code after all SDK retries; if a call of the agent got the code, the \
+    proof: "a call of ecs-bootstrap got such a code at each attempt until its deadline; if a call of the agent got the code, the \
             cause is `register-throttled`",
     look_alikes: &["register-throttled", "service-error"],
     class: Class::Retry,

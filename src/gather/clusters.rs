@@ -1,24 +1,22 @@
 //! Reads the clusters of the account and region with their tags: one ListClusters and one DescribeClusters call per 100
 //! clusters.
 
-use std::time::Duration;
-
 use crate::agent_variables::check;
 use crate::boundary::aws::{Aws, AwsError, Cluster};
 use crate::retry::Deadline;
 
-const CALL: Duration = Duration::from_secs(30);
-
-/// All clusters with a valid name.
+/// All clusters with a valid name. Many instances that start together exhaust the limit of both calls, so throttled calls
+/// are repeated until the deadline.
 pub(super) async fn all(aws: &Aws, deadline: Deadline) -> Result<Vec<Cluster>, AwsError> {
     // An invalid name cannot be described or joined.
     let is_cluster = |name: &String| check("ECS_CLUSTER", name).is_ok();
-    let mut arns = aws.list_clusters(Deadline::after(CALL).earliest(deadline)).await?;
+    let aws = aws.waiting_for_throttled();
+    let mut arns = aws.list_clusters(deadline).await?;
     arns.retain(is_cluster);
     if arns.is_empty() {
         return Ok(Vec::new());
     }
-    let mut clusters = aws.describe_clusters(&arns, Deadline::after(CALL).earliest(deadline)).await?.clusters;
+    let mut clusters = aws.describe_clusters(&arns, deadline).await?.clusters;
     clusters.retain(|cluster| is_cluster(&cluster.name));
     Ok(clusters)
 }

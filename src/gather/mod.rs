@@ -184,10 +184,16 @@ impl Gathering<'_> {
         if let (true, Fact::Known(instance)) = (may_ask, facts.instance.clone()) {
             // If another source names the cluster, there is no wait for a tag, and an error is only a warning.
             let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
+            // A tag can take precedence over another source, and an earlier run may have left a cluster to use without one.
+            // Neither is worth a boot that waits as long as one that would fail.
+            let is_remembered = ownership::own_cluster(&facts.host, Some(&instance.instance_id)).is_some();
+            let short = Deadline::after(early.tags_wait.value).earliest(self.deadline);
             let query = tags::TagsQuery {
                 instance: &instance,
                 prefix: &early.tags_prefix.value,
-                wait: needed.then_some(early.tags_wait.value),
+                is_needed: needed,
+                wait: early.tags_wait.value,
+                while_throttled: if needed && !is_remembered { self.deadline } else { short },
                 named_meanwhile: &|| {
                     let now = host::etc_config(&self.host_clients.disk).unwrap_or_default();
                     let changed = now != facts.host.etc_config;

@@ -11,11 +11,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::logs::{ContainerRuns, docker, modified, read_logs};
-use super::requests::{Probing, describe_cluster, describe_container_instance, job_end, network_path};
-use super::schedule::{DockerState, Observation, PROBES, Probe, Schedule, TICK};
+use super::requests::{Probing, denied, describe_cluster, describe_container_instance, job_end, network_path};
+use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::HostClients;
 use crate::boundary::agent::AgentError;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
@@ -34,9 +33,6 @@ const PROBE: Duration = Duration::from_secs(5);
 /// precedence.
 const BEFORE_FINAL: [Probe; 7] =
     [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Lifecycle, Probe::Cluster, Probe::NetworkPath];
-
-/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
-const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
 
 /// The systemd jobs that apply queued, for verify.
 #[derive(Debug, Default)]
@@ -57,6 +53,7 @@ pub(super) struct Observer<'a> {
     probing: FuturesUnordered<Probing<'a>>,
     logs_read: Option<[Option<SystemTime>; 7]>,
     registered_at: Option<Instant>,
+    was_unregistered: bool,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
     answered: Vec<Probe>,
@@ -71,8 +68,8 @@ impl<'a> Observer<'a> {
         queued_jobs: QueuedJobs,
         age: Option<Duration>,
     ) -> Observer<'a> {
-        let now = Instant::now();
-        let deadline = Deadline::after(expectation.deadline);
+        let limit = expectation.deadline;
+        let deadline = Deadline::after(limit);
         let probing: FuturesUnordered<Probing<'a>> = FuturesUnordered::new();
         for (index, job) in queued_jobs.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
@@ -87,7 +84,7 @@ impl<'a> Observer<'a> {
             saved: saved_agent(&host_clients.disk),
             ..Evidence::default()
         };
-        let schedule = PROBES.map(|(probe, first, every)| Schedule { probe, due: now + first, every, running: false });
+        let schedule = PROBES.map(|probe| Schedule::new(probe, limit));
         Observer {
             evidence,
             host_clients,
@@ -97,6 +94,7 @@ impl<'a> Observer<'a> {
             probing,
             logs_read: None,
             registered_at: None,
+            was_unregistered: false,
             connected_line: false,
             blocking_start: None,
             answered: Vec::new(),
@@ -193,6 +191,13 @@ impl<'a> Observer<'a> {
         }
     }
 
+    fn run_later(&mut self, probe: Probe, pause: Duration) {
+        let at = Instant::now() + pause;
+        for entry in self.schedule.iter_mut().filter(|entry| entry.probe == probe) {
+            entry.due = entry.due.max(at);
+        }
+    }
+
     fn start_due(&mut self) {
         let now = Instant::now();
         for index in 0..self.schedule.len() {
@@ -204,16 +209,9 @@ impl<'a> Observer<'a> {
                 self.probing.push(future);
                 self.schedule[index].running = true;
             }
-            self.schedule[index].due = now + self.interval(index);
+            let is_registered = self.evidence.container_instance_arn().is_some();
+            self.schedule[index].due = now + self.schedule[index].interval(is_registered);
         }
-    }
-
-    /// The time until the next run of a probe. The agent logs each request at the level debug, so an agent that has
-    /// registered is asked less often.
-    fn interval(&self, index: usize) -> Duration {
-        let Schedule { probe, every, .. } = self.schedule[index];
-        let is_registered = self.evidence.container_instance_arn().is_some();
-        if probe == Probe::Introspection && is_registered { INTROSPECTION_OF_REGISTERED } else { every }
     }
 
     /// Whether the result of a probe can currently change the verdict.
@@ -380,6 +378,9 @@ impl<'a> Observer<'a> {
     fn note_registration(&mut self) {
         match self.evidence.container_instance_arn() {
             Some(_) => {
+                if self.registered_at.is_none() && self.was_unregistered {
+                    self.run_later(Probe::Registration, CONNECTION_TIME);
+                }
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
                 self.evidence.registered_for = Some(since.elapsed());
                 // The agent has had enough time to connect.
@@ -389,6 +390,7 @@ impl<'a> Observer<'a> {
                 }
             }
             None => {
+                self.was_unregistered |= self.evidence.introspection.is_some();
                 self.registered_at = None;
                 self.evidence.registered_for = None;
                 self.evidence.container_instance = None;
@@ -441,9 +443,4 @@ impl<'a> Observer<'a> {
         }
         true
     }
-}
-
-/// Whether the call was denied. A denied call is not repeated.
-fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
-    matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::schedule::Observation;
 use crate::boundary::HostClients;
+use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::systemd::Job;
 use crate::evidence::NetworkQuestions;
 use crate::plan::Expectation;
@@ -59,4 +60,9 @@ pub(super) fn network_path<'a>(
 /// Waits for the end of a job.
 pub(super) async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {
     Observation::JobEnded(index, job.ended(deadline).await)
+}
+
+/// Whether the call was denied. A denied call is not repeated.
+pub(super) fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
+    matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
 }

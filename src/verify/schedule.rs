@@ -15,6 +15,7 @@ use crate::evidence::user_data::UserData;
 use crate::evidence::{ContainerLog, EndpointConnection, OldestProcess};
 use crate::facts::Units;
 use crate::probe::Lifecycle;
+use crate::retry::jittered;
 
 /// The time between two steps of the observer. Local polls are at most 150 ms apart, so that a registration is reported
 /// within 250 ms.
@@ -83,7 +84,14 @@ pub(super) enum Probe {
     NetworkPath,
 }
 
+/// The time from a registration that was observed to its first check. The agent connects meanwhile, and its log line then
+/// starts the check at once.
+pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(2);
+
 /// Each probe, the time until its first run, and the time between two runs.
+///
+/// `Cluster` and `Registration` call ECS, which limits the calls of the whole account. An instance without a fault
+/// registers before the first run of `Cluster`; a fault that raises the question starts it at once.
 pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
@@ -91,7 +99,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Lifecycle, Duration::from_secs(1), Duration::from_secs(10)),
     (Probe::Docker, Duration::from_secs(1), Duration::from_secs(2)),
     (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
-    (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
+    (Probe::Cluster, Duration::from_secs(10), Duration::from_secs(30)),
     (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
     (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
@@ -99,10 +107,32 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
+/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
+const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
+
 /// The schedule of a probe.
 pub(super) struct Schedule {
     pub(super) probe: Probe,
     pub(super) due: Instant,
     pub(super) every: Duration,
     pub(super) running: bool,
+}
+
+impl Schedule {
+    /// The schedule of a probe whose verification may take `limit`.
+    pub(super) fn new((probe, first, every): (Probe, Duration, Duration), limit: Duration) -> Schedule {
+        // A short verification must still learn why the instance did not register.
+        let first = if probe == Probe::Cluster { first.min(limit / 4) } else { first };
+        Schedule { probe, due: Instant::now() + first, every, running: false }
+    }
+
+    /// The time until the next run. The agent logs each request at the level debug, so an agent that has registered is
+    /// asked less often. Calls of ECS vary, so that instances that start together do not stay in step.
+    pub(super) fn interval(&self, is_registered: bool) -> Duration {
+        match self.probe {
+            Probe::Introspection if is_registered => INTROSPECTION_OF_REGISTERED,
+            Probe::Cluster | Probe::Registration => jittered(self.every * 2),
+            _ => self.every,
+        }
+    }
 }

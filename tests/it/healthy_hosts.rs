@@ -76,6 +76,28 @@ fn ready_when_the_connection_flaps() {
 }
 
 #[test]
+fn ready_at_once_when_describe_is_throttled_and_the_agent_logs_its_connection() {
+    let throttled = aws::Fault::error(400, "ThrottlingException", "Rate exceeded");
+    let instance = Instance::new().aws_fault("DescribeContainerInstances", throttled);
+    // The window, after which any error of ECS is accepted, is not what ends the wait.
+    let outcome = instance.run(&["run", "--wait", "--set", "verify.window=10m"]);
+    is_healthy(&instance, &outcome);
+    assert!(outcome.stdout.contains("introspection and log only"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_healthy_instance_asks_ecs_once() {
+    let instance = Instance::new().agent_behaves(|agent| {
+        agent.register_delay = Duration::from_secs(3);
+        agent.connect_delay = Duration::from_secs(1);
+    });
+    let outcome = instance.run(&["run", "--wait"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let counts = ["DescribeClusters", "DescribeContainerInstances"].map(|operation| instance.aws.count(operation));
+    assert_eq!((counts, instance.aws.requests().len()), ([0, 1], 1));
+}
+
+#[test]
 fn ready_when_the_registration_is_throttled_for_a_while() {
     let instance = Instance::new();
     let throttled = aws::Fault::error(400, "ThrottlingException", "Rate exceeded");

@@ -261,6 +261,37 @@ fn waits_for_a_late_tag() {
 }
 
 #[test]
+fn throttling_does_not_use_up_the_wait_for_a_tag() {
+    let instance = Instance::new().without_imds_tags();
+    let throttled = Fault::error(503, "RequestLimitExceeded", "Request limit exceeded.");
+    instance.aws.fail_first("DescribeTags", 1, throttled);
+    instance.aws.change(|aws| aws.tags_after_calls = 2);
+    let plan = planned(&instance, &["--set", "tags.wait=2100ms"]);
+    assert_eq!(plan["cluster"]["value"], "prod");
+    assert_eq!(instance.aws.count("DescribeTags"), 3);
+}
+
+#[test]
+fn a_throttled_tag_that_is_not_needed_is_waited_for_only_shortly() {
+    let throttled = Fault::error(503, "RequestLimitExceeded", "Request limit exceeded.");
+    let instance = Instance::new().without_imds_tags().ecs_config("ECS_CLUSTER=dev\n");
+    let instance = instance.aws_fault("DescribeTags", throttled);
+    let plan = planned(&instance, &["--set", "tags.wait=1s"]);
+    assert_eq!((&plan["cluster"]["value"], warning_ids(&plan)), (&json!("dev"), vec!["tags-unknown"]));
+    assert_eq!(instance.aws.count("DescribeTags"), 1);
+}
+
+#[test]
+fn waits_until_the_clusters_are_not_throttled() {
+    let instance = Instance::new().without_tags().cluster("b", &[("env", "prod")]);
+    for operation in ["ListClusters", "DescribeClusters"] {
+        instance.aws.fail_first(operation, 1, Fault::error(400, "ThrottlingException", "Rate exceeded"));
+    }
+    assert_eq!(planned(&instance, &["--cluster-tag", "env=prod"])["cluster"]["value"], "b");
+    assert_eq!(["ListClusters", "DescribeClusters"].map(|operation| instance.aws.count(operation)), [2, 2]);
+}
+
+#[test]
 fn without_the_tag_no_cluster_is_named() {
     let instance = Instance::new().without_tags().without_imds_tags();
     refused(&instance, &["--set", "tags.wait=1s"], 21, "user-data-absent");

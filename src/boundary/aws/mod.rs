@@ -36,6 +36,7 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -95,6 +96,8 @@ impl AwsOptions {
 #[derive(Clone, Debug)]
 pub struct Aws {
     shared: Arc<AwsState>,
+    /// Whether a call that only reads is repeated while it is throttled.
+    waits_for_throttled: bool,
 }
 
 #[derive(Debug)]
@@ -114,25 +117,29 @@ struct AwsState {
 struct Clients {
     config: SdkConfig,
     clock_skew: ClockSkew,
+    /// Replaces the SDK's limit of retries.
+    retries: Option<RetryPartition>,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
 }
 
 impl Clients {
-    fn new(config: SdkConfig, clock_skew: ClockSkew) -> Clients {
-        Clients { config, clock_skew, ec2: OnceLock::new(), ecs: OnceLock::new() }
+    fn new(config: SdkConfig, clock_skew: ClockSkew, retries: Option<RetryPartition>) -> Clients {
+        Clients { config, clock_skew, retries, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {
         self.ec2.get_or_init(|| {
-            let config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            let mut config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            config.set_retry_partition(self.retries.clone());
             aws_sdk_ec2::Client::from_conf(config.build())
         })
     }
 
     fn ecs(&self) -> &aws_sdk_ecs::Client {
         self.ecs.get_or_init(|| {
-            let config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            let mut config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            config.set_retry_partition(self.retries.clone());
             aws_sdk_ecs::Client::from_conf(config.build())
         })
     }
@@ -159,7 +166,7 @@ impl Aws {
         if let Some(provider) = aws.clients().config.credentials_provider() {
             let provider = SharedCredentialsProvider::new(CachedCredentials::new(provider));
             let config = aws.clients().config.to_builder().credentials_provider(provider).build();
-            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone()));
+            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone(), None));
             *aws.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         }
         Ok(aws)
@@ -193,6 +200,7 @@ impl Aws {
             loader = loader.region(Region::new(region.to_owned()));
         }
         let mut requests = RequestLog::default();
+        let retries = instance.is_some().then(unless_throttled);
         if let Some(credentials) = instance {
             requests = credentials.imds.requests().clone();
             loader = loader.credentials_provider(credentials);
@@ -201,10 +209,16 @@ impl Aws {
             loader = loader.endpoint_url(url);
         }
         let clock_skew = ClockSkew::default();
-        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone())));
+        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone(), retries)));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
-        Ok(Aws { shared: Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests }) })
+        let shared = Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests });
+        Ok(Aws { shared, waits_for_throttled: false })
+    }
+
+    /// The same clients, but a call that only reads is repeated until its deadline while it is throttled.
+    pub fn waiting_for_throttled(&self) -> Aws {
+        Aws { waits_for_throttled: true, ..self.clone() }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
@@ -232,6 +246,9 @@ impl Aws {
             Ok(answer) => AttemptResult::Done(answer),
             Err(error @ (AwsErrorKind::InvalidResponse, _)) if attempts < MAX_ATTEMPTS && only_reads(operation) => {
                 AttemptResult::Retry(error)
+            }
+            Err(error @ (AwsErrorKind::Throttled { .. }, _)) if self.waits_for_throttled && only_reads(operation) => {
+                AttemptResult::Throttled(error)
             }
             Err(error) => AttemptResult::Stop(error),
         };
@@ -289,10 +306,20 @@ impl Aws {
             .ok()?;
         tracing::debug!("unknown issuer, trying the host's root certificates");
         let config = self.clients().config.to_builder().http_client(http_client).build();
-        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone()));
+        let retries = self.clients().retries.clone();
+        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone(), retries));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }
+}
+
+/// Retries of the SDK for every error but throttling. Its pauses after throttling, below two seconds, suit a few callers;
+/// a thousand instances would make three calls for each one that succeeds. A retry that costs more than the bucket holds
+/// is never made.
+fn unless_throttled() -> RetryPartition {
+    const CAPACITY: u32 = 500;
+    let tokens = TokenBucket::builder().capacity(CAPACITY as usize).throttling_retry_cost(CAPACITY + 1).build();
+    RetryPartition::custom("instance").token_bucket(tokens).build()
 }
 
 /// Whether a call may be repeated after a broken answer: only if it changes nothing.

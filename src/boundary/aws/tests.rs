@@ -123,6 +123,30 @@ fn distinguishes_denied_throttled_and_broken_answers() {
 }
 
 #[test]
+fn a_throttled_call_is_made_once_or_repeated_until_its_deadline() {
+    const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+    let refusing = Server::start(|_| answer(400, THROTTLED));
+    assert!(list_clusters(&metadata(), &options(&refusing.url())).is_err());
+    assert_eq!(refusing.count("POST"), 1);
+
+    let refusal = answer(400, THROTTLED).unwrap();
+    let service = after(refusal.leak(), r#"{"clusterArns":["b"]}"#);
+    let metadata = metadata();
+    let listed = run(async {
+        let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+        aws.waiting_for_throttled().list_clusters(deadline()).await
+    });
+    assert_eq!(listed.unwrap(), ["b"]);
+}
+
+#[test]
+fn another_error_of_the_service_is_retried_by_the_sdk() {
+    let service = Server::start(|_| answer(500, r#"{"__type":"ServerException","message":"broken"}"#));
+    assert!(list_clusters(&metadata(), &options(&service.url())).is_err());
+    assert_eq!(service.count("POST"), MAX_ATTEMPTS as usize);
+}
+
+#[test]
 fn reads_the_errors_of_ec2() {
     let service = Server::start(|_| {
         answer(
