@@ -313,7 +313,11 @@ impl<'a> Observer<'a> {
             Observation::Docker(docker) => self.note_docker(*docker),
             Observation::Network(probe) => evidence.network = probe,
             Observation::Cluster(answer) => evidence.cluster = Some(answer),
-            Observation::Registration(answer) => evidence.container_instance = Some(answer),
+            Observation::Registration(answer) => {
+                evidence.container_instance = Some(answer);
+                let clock_skew = self.host_clients.opened_aws().and_then(|aws| aws.clock_ahead());
+                evidence.network_path.api_clock_skew = clock_skew;
+            }
             Observation::BlockingStart(found, long_run) => {
                 evidence.oldest_process = long_run;
                 self.note_blocking_start(found);

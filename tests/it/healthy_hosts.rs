@@ -82,7 +82,7 @@ fn ready_at_once_when_describe_is_throttled_and_the_agent_logs_its_connection() 
     // The window, after which any error of ECS is accepted, is not what ends the wait.
     let outcome = instance.run(&["run", "--wait", "--set", "verify.window=10m"]);
     is_healthy(&instance, &outcome);
-    assert!(outcome.stdout.contains("introspection and log only"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("agent connection not checked"), "{}", outcome.stdout);
 }
 
 #[test]
