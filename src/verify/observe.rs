@@ -382,7 +382,7 @@ impl<'a> Observer<'a> {
     fn note_registration(&mut self) {
         match self.evidence.container_instance_arn() {
             Some(_) => {
-                if self.registered_at.is_none() && self.was_unregistered {
+                if self.registered_at.is_none() && self.was_unregistered && !self.connected_line {
                     self.run_later(Probe::Registration, CONNECTION_TIME);
                 }
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
