@@ -136,6 +136,9 @@ pub struct Timeline {
     /// Also write metrics for the textfile collector of node_exporter to FILE; `-` prints them in place of the table
     #[arg(long, value_name = "FILE")]
     pub prometheus: Option<PathBuf>,
+    /// Also draw a picture, as SVG with light and dark colours, to FILE; `-` prints it in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Options of the commands that remove or move files.

@@ -13,7 +13,8 @@ use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::probe;
 use crate::redaction::{self, error_chain};
-use crate::render::{as_json, prometheus_text, timeline_text};
+use crate::render::{as_json, prometheus_text, timeline_svg, timeline_text};
+use crate::report;
 use crate::retry::Deadline;
 use crate::timeline::assemble;
 
@@ -25,10 +26,14 @@ impl CommandContext {
     pub async fn timeline(self, options: &cli::Timeline) -> CommandOutput {
         self.set_deadline_after(MAX_TIME);
         let sources = Box::pin(probe::boot_times(&self.host_clients, Deadline::after(MAX_TIME))).await;
-        let timeline = assemble::timeline(&sources);
+        let mut timeline = assemble::timeline(&sources);
+        timeline.cluster = report::stored_or_log(&self.host_clients.disk).and_then(|verdict| verdict.cluster);
         let mut forms = Vec::new();
         if let Some(path) = options.prometheus.as_deref() {
             forms.push((path, prometheus_text(&timeline)));
+        }
+        if let Some(path) = options.svg.as_deref() {
+            forms.push((path, timeline_svg(&timeline)));
         }
         let mut output = CommandOutput::success(String::new());
         let to_stdout = forms.iter().filter(|(path, _)| is_stdout(path)).count() + usize::from(self.json);

@@ -109,6 +109,7 @@ mod tests {
             version: 1,
             origin: Origin { event: "kernel".to_owned(), unix_us: 1_500_000_000_250_000 },
             instance: Some(Instance { instance_id: "i-1\"\\".to_owned(), ..Instance::default() }),
+            cluster: None,
             events: vec![
                 event("run", None, 1_000_001, Some(2_000_001)),
                 event("run.gather", Some("run"), 1_000_001, None),

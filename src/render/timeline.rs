@@ -118,6 +118,7 @@ mod tests {
             version: 1,
             origin: Origin { event: id::KERNEL.to_owned(), unix_us: 1_000_000 },
             instance: None,
+            cluster: None,
             events: vec![
                 event("kernel", 0, Some(1_000_400)),
                 docker,

@@ -148,3 +148,19 @@ fn only_one_form_goes_to_stdout() {
     let both = instance.run(&["timeline", "--json", "--prometheus", "-"]);
     assert_eq!((both.code, both.stdout.as_str()), (Some(2), ""));
 }
+
+#[test]
+fn the_picture_has_the_cluster_and_is_written_beside_the_table() {
+    let instance = Instance::new();
+    assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("boot.svg");
+    let outcome = instance.run(&["timeline", "--svg", path.to_str().unwrap()]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stdout.starts_with("seconds since"), "{}", outcome.stdout);
+    let picture = std::fs::read_to_string(&path).unwrap();
+    assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"), "{picture}");
+    assert!(picture.contains(" in cluster prod: ") && picture.contains("prefers-color-scheme: dark"), "{picture}");
+    let printed = instance.run(&["timeline", "--svg", "-"]);
+    assert!(printed.stdout.starts_with("<svg xmlns="), "{}", printed.stdout);
+}

@@ -37,6 +37,8 @@ pub fn timeline(sources: &Sources) -> Timeline {
     Timeline {
         version: VERSION,
         origin: draft.origin(),
+        // The command knows it.
+        cluster: None,
         instance: sources.launch.as_ref().ok().map(|launch| launch.instance.clone()),
         missing: draft.missing(&events),
         events,
