@@ -35,6 +35,11 @@ impl Evidence {
         self.agent_lines().last_with(Lines::All, &[CONNECTED]).is_some()
     }
 
+    /// Whether the agent logs its connections: at the level info or debug, of which each start has lines.
+    pub fn logs_connections(&self) -> bool {
+        self.agent_lines().iter().any(|line| line.level == "info")
+    }
+
     /// The last error of an attempt to connect to ACS, if the agent has not connected since.
     pub fn acs_error(&self) -> Option<&Line> {
         let lines = self.agent_lines();

@@ -54,6 +54,8 @@ pub(super) struct Observer<'a> {
     logs_read: Option<[Option<SystemTime>; 7]>,
     registered_at: Option<Instant>,
     was_unregistered: bool,
+    /// `verify.deadline`.
+    limit: Duration,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
     answered: Vec<Probe>,
@@ -95,6 +97,7 @@ impl<'a> Observer<'a> {
             logs_read: None,
             registered_at: None,
             was_unregistered: false,
+            limit,
             connected_line: false,
             blocking_start: None,
             answered: Vec::new(),
@@ -382,8 +385,9 @@ impl<'a> Observer<'a> {
     fn note_registration(&mut self) {
         match self.evidence.container_instance_arn() {
             Some(_) => {
-                if self.registered_at.is_none() && self.was_unregistered && !self.connected_line {
-                    self.run_later(Probe::Registration, CONNECTION_TIME);
+                let is_new = self.registered_at.is_none() && self.was_unregistered;
+                if is_new && !self.connected_line && self.evidence.logs_connections() {
+                    self.run_later(Probe::Registration, CONNECTION_TIME.min(self.limit / 4));
                 }
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
                 self.evidence.registered_for = Some(since.elapsed());

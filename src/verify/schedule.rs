@@ -84,8 +84,8 @@ pub(super) enum Probe {
     NetworkPath,
 }
 
-/// The time from a registration that was observed to its first check. The agent connects meanwhile, and its log line then
-/// starts the check at once.
+/// The time from a registration that was observed to its first check, if the agent logs its connection: the line starts the
+/// check at once.
 pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(2);
 
 /// Each probe, the time until its first run, and the time between two runs.

@@ -62,7 +62,7 @@ fn the_time_in_a_warm_pool_is_not_stored() {
     instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Running".into()));
     let running = instance.start(&["run", "--wait", "--set", CLOUDWATCH]);
     let until = Instant::now() + Duration::from_secs(20);
-    while !instance.disk.path("/etc/ecs/ecs.config").exists() && Instant::now() < until {
+    while !instance.disk.path("/run/ecs-bootstrap/plan.json").exists() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
     instance.imds.change(|imds| imds.target_lifecycle_state = Some("InService".into()));
