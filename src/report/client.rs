@@ -155,7 +155,10 @@ impl SignalClient {
                 if !tags.is_empty() {
                     return tags;
                 }
-                let call = async { self.aws().await?.instance_tags(&self.instance_id, self.by(DESCRIBE_TAGS)).await };
+                let call = async {
+                    let aws = self.aws().await?.waiting_for_throttled();
+                    aws.instance_tags(&self.instance_id, self.by(DESCRIBE_TAGS)).await
+                };
                 call.await.unwrap_or_else(|error| {
                     tracing::warn!(
                         error = crate::redaction::error_chain(&error),

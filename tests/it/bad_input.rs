@@ -308,7 +308,7 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), new);
     assert_eq!(names(&instance.disk.path("etc/ecs")), ["ecs.config", "ecs.config.json"]);
     assert_eq!(names(&instance.disk.path("var/lib/ecs-bootstrap")), ["written.json"]);
-    assert_eq!(names(&instance.disk.path("run/ecs-bootstrap")), ["lock", "plan.json", "status.json"]);
+    assert_eq!(names(&instance.disk.path("run/ecs-bootstrap")), ["lock", "plan.json", "run.json", "status.json"]);
 }
 
 /// Restores the files as before the first run, except for files that the killed run left behind.

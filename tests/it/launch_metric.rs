@@ -80,7 +80,8 @@ fn a_metric_that_is_not_accepted_is_reported_and_changes_nothing_else() {
     assert_eq!(instance.aws.count("PutMetricData"), 3);
     let instance = launched(Duration::from_secs(40));
     instance.aws.fail("PutMetricData", Fault::denied("cloudwatch:PutMetricData"));
-    let outcome = run(&instance, &[CLOUDWATCH, CLOUDFORMATION]);
+    // A denied call is repeated until the deadline, because the policy may not be in effect yet.
+    let outcome = run(&instance, &[CLOUDWATCH, CLOUDFORMATION, "verify.deadline=3s"]);
     let remedy = "allow the instance's role `cloudwatch:PutMetricData` for the namespace `ecs-bootstrap`";
     reports(&outcome, 0, &["ready: ", "cloudwatch, failed", remedy, "SUCCESS to cloudformation, sent"]);
     // A later time would be that of the next run.
