@@ -13,6 +13,7 @@ use crate::boundary::requests::Requests;
 use crate::exit::Exit;
 use crate::probe;
 use crate::redaction::{self, error_chain};
+use crate::render::as_json;
 use crate::report;
 use crate::timeline::record::{CommandRecord, Step};
 
@@ -67,8 +68,7 @@ fn store(disk: &Disk, record: &CommandRecord) -> Result<(), DiskError> {
     if probe::record(disk, &path).is_some_and(|earlier| earlier.exit_code == Exit::Done.code()) {
         return Ok(());
     }
-    let bytes = serde_json::to_vec(record).expect("a record has no failing serializers");
-    disk.replace_without_sync(&path, &bytes, Mode::Exactly(0o644))
+    disk.replace_without_sync(&path, as_json(record).as_bytes(), Mode::Exactly(0o644))
 }
 
 fn micros(duration: Duration) -> u64 {
