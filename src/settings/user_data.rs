@@ -104,11 +104,23 @@ pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
     has_settings.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
 }
 
-/// Whether the user data mentions the agent's configuration: its file, or a variable. Settings of ecs-bootstrap do not
-/// count, because they are known before the agent starts. Scripts that user data downloads are not seen.
+/// Whether the user data mentions what changes the agent: its configuration, this program (`ecs-bootstrap --cluster`, its
+/// settings), or a stop of docker, which stops the agent too (`PartOf=docker.service`). Settings of ecs-bootstrap do not
+/// count, because they are known before the agent starts. Scripts that user data downloads are not seen. User data that
+/// cannot be unpacked may mention anything.
 pub fn mentions_agent(bytes: &[u8]) -> bool {
-    const WORDS: [&[u8]; 2] = [b"ecs.config", b"ECS_"];
-    let Some(document) = unwrapped(bytes) else { return false };
+    const WORDS: [&[u8]; 9] = [
+        b"ecs.config",
+        b"ECS_",
+        b"ecs-bootstrap",
+        b"/etc/ecs",
+        b"/var/lib/ecs",
+        b"ecs.service.d",
+        b"daemon.json",
+        b"restart docker",
+        b"stop docker",
+    ];
+    let Some(document) = unwrapped(bytes) else { return !bytes.is_empty() };
     if mime::is_settings(&document) {
         return false;
     }
@@ -143,7 +155,9 @@ mod tests {
         let settings = "cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"debug\"\n";
         let mixed =
             |script| mime(&[("text/x-ecs-bootstrap", "7bit", settings), ("text/x-shellscript", "7bit", script)]);
-        for text in [script, "#!/bin/sh\nexport ECS_X=1\n", &mixed(script)] {
+        let run = include_str!("../../packaging/cloud-init/shell-script");
+        let docker = "#!/bin/sh\nsystemctl restart docker\n";
+        for text in [script, run, docker, "#!/bin/sh\nexport ECS_X=1\n", &mixed(script), &mixed(run)] {
             assert!(mentions_agent(text.as_bytes()), "{text}");
             assert!(mentions_agent(&gzip(text.as_bytes())), "{text}");
             assert!(mentions_agent(&base64(text.as_bytes())), "{text}");
