@@ -7,8 +7,8 @@ FOLDER has what was read of the host: timeline.json; manager and units, the outp
 an empty line after each; journal, of `journalctl --boot --output=json`; analyze, blame and chain, of `systemd-analyze`;
 agent.log, of `docker logs --timestamps`; containers, of `docker inspect`; cloud-init.log; metadata.log, the requests that
 the simulated metadata service got; document, the identity document. A file of a source that the host does not have is
-empty. Prints each event with its distance, and fails if one is more than 20 ms, or if other events are missing than those
-of the command line.
+empty. Prints each event with its distance, and fails if one is more than 20 ms (200 ms for the end of a request), or if
+other events are missing than those of the command line.
 """
 
 import calendar
@@ -19,6 +19,9 @@ import re
 import sys
 
 LIMIT_US = 20_000
+# The metadata service logs an answer before it sends it, and ecs-bootstrap notes it when it has read it. Between the two the
+# kernel has to run both, which takes longer on a busy machine.
+ANSWER_LIMIT_US = 200_000
 SECOND_US = 1_000_000
 READY = "d2b89150f7d43a3e2e38123c981186c8"
 UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
@@ -156,7 +159,7 @@ def compare_commands(host):
         path = event["label"].split()[1]
         ours = host.end(event["id"]) + host.offset
         nearest = min((time for time, of in answered if of == path), key=lambda time: abs(time - ours))
-        host.same(f"{event['id']} end", ours, nearest, f"the metadata service: {path}")
+        host.same(f"{event['id']} end", ours, nearest, f"the metadata service: {path}", ANSWER_LIMIT_US)
     if "run" in host.events and not requests:
         host.failed.append("run has no requests")
 
