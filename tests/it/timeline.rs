@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ecs_bootstrap::journal::MESSAGE_ID_READY;
 use ecs_bootstrap::timeline::{Timeline, id};
 
+use serde_json::Value;
+
 use crate::support::Instance;
 
 fn timeline(instance: &Instance) -> Timeline {
@@ -71,10 +73,15 @@ fn the_record_of_a_run_is_written_once_and_has_no_secret() {
 fn the_record_of_a_failed_run_is_replaced() {
     let instance = Instance::new().without_cluster("prod");
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(21));
-    assert!(instance.disk.text("run/ecs-bootstrap/run.json").contains("\"exit_code\":21"));
+    assert_eq!(recorded_exit(&instance), 21);
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
-    assert!(instance.disk.text("run/ecs-bootstrap/run.json").contains("\"exit_code\":0"));
+    assert_eq!(recorded_exit(&instance), 0);
+}
+
+fn recorded_exit(instance: &Instance) -> i64 {
+    let record: Value = serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/run.json")).unwrap();
+    record["exit_code"].as_i64().unwrap()
 }
 
 #[test]
