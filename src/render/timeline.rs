@@ -9,8 +9,8 @@ use crate::timeline::{Event, Timeline, id};
 /// A wait that ended this much before the event began is shown with its distance, in microseconds.
 const MIN_GAP_US: u64 = 100_000;
 
-/// The end of the year 9999, in microseconds since 1970: no later time can be formatted.
-const MAX_UNIX_US: u64 = 253_402_300_799_000_000;
+/// The end of the year 9999, in microseconds since 1970: no later time can be formatted (RFC 3339).
+pub(super) const MAX_UNIX_US: u64 = 253_402_300_799_000_000;
 
 /// The table: a row for each event, and below it what is missing.
 pub fn timeline_text(timeline: &Timeline) -> String {

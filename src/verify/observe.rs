@@ -54,8 +54,6 @@ pub(super) struct Observer<'a> {
     logs_read: Option<[Option<SystemTime>; 7]>,
     registered_at: Option<Instant>,
     was_unregistered: bool,
-    /// `verify.deadline`.
-    limit: Duration,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
     answered: Vec<Probe>,
@@ -97,7 +95,6 @@ impl<'a> Observer<'a> {
             logs_read: None,
             registered_at: None,
             was_unregistered: false,
-            limit,
             connected_line: false,
             blocking_start: None,
             answered: Vec::new(),
@@ -187,18 +184,12 @@ impl<'a> Observer<'a> {
         self.answered.push(probe);
     }
 
-    fn run_soon(&mut self, probe: Probe) {
-        let now = Instant::now();
-        for entry in self.schedule.iter_mut().filter(|entry| entry.probe == probe) {
-            entry.due = entry.due.min(now);
-        }
+    fn schedule_of(&mut self, probe: Probe) -> impl Iterator<Item = &mut Schedule> {
+        self.schedule.iter_mut().filter(move |entry| entry.probe == probe)
     }
 
-    fn run_later(&mut self, probe: Probe, pause: Duration) {
-        let at = Instant::now() + pause;
-        for entry in self.schedule.iter_mut().filter(|entry| entry.probe == probe) {
-            entry.due = entry.due.max(at);
-        }
+    fn run_soon(&mut self, probe: Probe) {
+        self.schedule_of(probe).for_each(Schedule::hasten);
     }
 
     fn start_due(&mut self) {
@@ -387,7 +378,7 @@ impl<'a> Observer<'a> {
             Some(_) => {
                 let is_new = self.registered_at.is_none() && self.was_unregistered;
                 if is_new && !self.connected_line && self.evidence.logs_connections() {
-                    self.run_later(Probe::Registration, CONNECTION_TIME.min(self.limit / 4));
+                    self.schedule_of(Probe::Registration).for_each(|entry| entry.put_off(CONNECTION_TIME));
                 }
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
                 self.evidence.registered_for = Some(since.elapsed());

@@ -116,14 +116,27 @@ pub(super) struct Schedule {
     pub(super) due: Instant,
     pub(super) every: Duration,
     pub(super) running: bool,
+    /// The longest pause that saves a call of ECS: a short verification must still learn why the instance did not
+    /// register.
+    longest_pause: Duration,
 }
 
 impl Schedule {
     /// The schedule of a probe whose verification may take `limit`.
     pub(super) fn new((probe, first, every): (Probe, Duration, Duration), limit: Duration) -> Schedule {
-        // A short verification must still learn why the instance did not register.
-        let first = if probe == Probe::Cluster { first.min(limit / 4) } else { first };
-        Schedule { probe, due: Instant::now() + first, every, running: false }
+        let longest_pause = limit / 4;
+        let first = if probe == Probe::Cluster { first.min(longest_pause) } else { first };
+        Schedule { probe, due: Instant::now() + first, every, running: false, longest_pause }
+    }
+
+    /// Lets the next run begin at once.
+    pub(super) fn hasten(&mut self) {
+        self.due = self.due.min(Instant::now());
+    }
+
+    /// Lets the next run begin after `pause` or a quarter of the verification's limit, if it would begin earlier.
+    pub(super) fn put_off(&mut self, pause: Duration) {
+        self.due = self.due.max(Instant::now() + pause.min(self.longest_pause));
     }
 
     /// The time until the next run. The agent logs each request at the level debug, so an agent that has registered is

@@ -19,6 +19,7 @@ use plot::{MARGIN, PLOT, Plot, ROW};
 use time::{Scale, duration};
 
 use crate::redaction;
+use crate::render::timeline::MAX_UNIX_US;
 use crate::timeline::{Event, Timeline, id};
 
 const LINE: f64 = 20.0;
@@ -78,15 +79,12 @@ fn instance(timeline: &Timeline) -> String {
     let instance = timeline.instance.iter().flat_map(|instance| [&instance.instance_type, &instance.image_id]);
     let mut parts: Vec<String> = instance.flatten().map(|part| redaction::line(part)).collect();
     let origin = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_micros(timeline.origin.unix_us));
-    let origin = origin.filter(|_| timeline.origin.unix_us < YEAR_9999);
+    let origin = origin.filter(|_| timeline.origin.unix_us <= MAX_UNIX_US);
     let at = origin.map(|origin| humantime::format_rfc3339_seconds(origin).to_string().replace('T', " "));
     let at = at.map(|at| format!(", {} UTC", at.trim_end_matches('Z'))).unwrap_or_default();
     parts.push(format!("0 s is {}{at}", story::since(timeline)));
     parts.join(", ")
 }
-
-/// The last year that RFC 3339 can express, in microseconds since 1970.
-const YEAR_9999: u64 = 253_000_000_000_000_000;
 
 fn draw_legend(picture: &mut Picture, y: f64) {
     let mut x = MARGIN;
