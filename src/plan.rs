@@ -155,9 +155,9 @@ pub struct Expectation {
     /// The AMI of the instance, a dimension of the metric.
     #[serde(default)]
     pub(crate) image_id: Option<String>,
-    /// Whether the instance enters a warm pool before it goes into service.
+    /// Whether the instance enters a warm pool before it goes into service; `None` if that is not known.
     #[serde(default)]
-    pub(crate) enters_warm_pool: bool,
+    pub(crate) enters_warm_pool: Option<bool>,
     /// The name of the agent's unit.
     pub agent_unit: String,
     /// The attributes that the container instance must have.

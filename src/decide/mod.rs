@@ -43,7 +43,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         pending_time: instance.and_then(|instance| instance.pending_time.clone()),
         instance_type: instance.map(|instance| instance.instance_type.clone()).filter(|name| !name.is_empty()),
         image_id: instance.and_then(|instance| instance.image_id.clone()),
-        enters_warm_pool: facts.target_state.get().and_then(Option::as_deref).is_some_and(is_warm_pool_state),
+        enters_warm_pool: facts.target_state.get().map(|state| state.as_deref().is_some_and(is_warm_pool_state)),
         agent_unit: units::agent_name(facts).to_owned(),
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,

@@ -64,7 +64,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let cluster_path = format!("{TAGS}/{cluster_tag}");
     let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
     let with_life_cycle = settings.derive.spot.value == Switch::Auto;
-    let with_target_state = settings.derive.warm_pool.value == Switch::Auto;
+    let with_target_state = needs_target_state(settings);
     let wanted = [true, true, with_tags, with_cluster, with_life_cycle, with_target_state];
     imds.prepare(wanted.into_iter().filter(|is_wanted| *is_wanted).count(), deadline);
     let get = |path: &'static str, is_wanted: bool| async move {
@@ -77,10 +77,10 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let (document, user_data, listing, cluster) = required?;
     let (life_cycle, target_state) = optional_answers.unzip();
     let instance = identity(imds, document.unwrap_or_default(), deadline).await?;
-    let optional = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
-        (Switch::Auto, Some(answer)) => Fact::from_result(answer.map(|answer| answer.map(text))),
-        (Switch::Auto, None) => Fact::Unknown("instance metadata did not answer in time".to_owned()),
-        _ => Fact::Unknown(NOT_ASKED.to_owned()),
+    let optional = |is_wanted: bool, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (is_wanted, answer) {
+        (true, Some(answer)) => Fact::from_result(answer.map(|answer| answer.map(text))),
+        (true, None) => Fact::Unknown("instance metadata did not answer in time".to_owned()),
+        (false, _) => Fact::Unknown(NOT_ASKED.to_owned()),
     };
     let tags = match listing {
         _ if !with_tags => Fact::Unknown("`tags.settings` is `none`".to_owned()),
@@ -95,8 +95,8 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     };
     Ok(InstanceMetadata {
         instance: Fact::Known(instance),
-        life_cycle: optional(settings.derive.spot.value, life_cycle),
-        target_state: optional(settings.derive.warm_pool.value, target_state),
+        life_cycle: optional(with_life_cycle, life_cycle),
+        target_state: optional(with_target_state, target_state),
         tags,
         user_data,
     })
@@ -160,14 +160,19 @@ async fn instance_tags(
     Ok(InstanceTags { place: "IMDS", tags })
 }
 
+/// The metric needs it too, because the time in a warm pool is not the time of a boot.
+fn needs_target_state(settings: &Settings) -> bool {
+    settings.derive.warm_pool.value == Switch::Auto || settings.signal.cloudwatch.value
+}
+
 /// Reads the values that only settings from user data or tags need. These settings are known after the first requests.
 pub(super) async fn complete(imds: &Imds, settings: &Settings, facts: &mut Facts, deadline: Deadline) {
     let unasked = |fact: &Fact<Option<String>>| matches!(fact, Fact::Unknown(why) if why == NOT_ASKED);
     let wanted = [
-        (&settings.derive.spot, LIFE_CYCLE, &mut facts.life_cycle),
-        (&settings.derive.warm_pool, TARGET_STATE, &mut facts.target_state),
+        (settings.derive.spot.value == Switch::Auto, LIFE_CYCLE, &mut facts.life_cycle),
+        (needs_target_state(settings), TARGET_STATE, &mut facts.target_state),
     ];
-    let missing = wanted.into_iter().filter(|(switch, _, fact)| switch.value == Switch::Auto && unasked(fact));
+    let missing = wanted.into_iter().filter(|(is_wanted, _, fact)| *is_wanted && unasked(fact));
     join_all(missing.map(|(_, path, fact)| async move {
         *fact = Fact::from_result(imds.get(path, deadline).await.map(|answer| answer.map(text)));
     }))

@@ -50,7 +50,7 @@ pub(super) struct Launch {
     pub(super) pending_time: Option<String>,
     pub(super) instance_type: Option<String>,
     pub(super) image_id: Option<String>,
-    pub(super) enters_warm_pool: bool,
+    pub(super) enters_warm_pool: Option<bool>,
 }
 
 /// The launch lifecycle hook of this instance's Auto Scaling group.

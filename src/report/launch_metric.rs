@@ -38,8 +38,10 @@ impl SignalClient {
         }
         sent::remember(&self.host_clients.disk, &self.instance_id, NAME, launched);
         let left = |why: &str| done(SignalOutcome::Left, detail(why));
-        if launch.enters_warm_pool {
-            return left("not sent, because the instance was in a warm pool");
+        match launch.enters_warm_pool {
+            Some(false) => {}
+            Some(true) => return left("not sent, because the instance was in a warm pool"),
+            None => return left("not sent, because the target lifecycle state, which shows a warm pool, was not read"),
         }
         let value = match facts::since(launched, SystemTime::now()) {
             Some(value) if value <= LONGEST => value,

@@ -3,6 +3,7 @@
 use crate::signal::{CLOUDFORMATION, aws_state, of_stack, reports, run};
 use crate::support::Instance;
 use crate::support::aws::Fault;
+use crate::support::http::Reply;
 use std::time::{Duration, Instant, SystemTime};
 
 const CLOUDWATCH: &str = "signal.cloudwatch=true";
@@ -70,6 +71,24 @@ fn the_time_in_a_warm_pool_is_not_stored() {
     // Another run of the same boot finds the instance in service.
     reports(&run(&instance, &[CLOUDWATCH]), 0, &["cloudwatch, already"]);
     assert_eq!(instance.aws.count("PutMetricData"), 0);
+}
+
+#[test]
+fn without_the_target_lifecycle_state_nothing_is_stored() {
+    let instance = launched(Duration::from_secs(40));
+    let path = "/latest/meta-data/autoscaling/target-lifecycle-state";
+    instance
+        .imds
+        .change(|imds| drop(imds.overrides.insert(path.into(), Reply::new(500, "text/plain", "error").into())));
+    reports(&run(&instance, &[CLOUDWATCH]), 0, &["cloudwatch, left: ", "target lifecycle state", "was not read"]);
+    assert_eq!(instance.aws.count("PutMetricData"), 0);
+    // The setting of the agent's variable does not hide the state from the metric.
+    let warmed = launched(Duration::from_secs(40));
+    warmed.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Running".into()));
+    let derived = "derive.warm-pool=off";
+    reports(&run(&warmed, &[CLOUDWATCH, derived]), 0, &["cloudwatch, left: ", "the instance was in a warm pool"]);
+    let in_service = launched(Duration::from_secs(40));
+    reports(&run(&in_service, &[CLOUDWATCH, derived]), 0, &["cloudwatch, sent"]);
 }
 
 #[test]
