@@ -250,10 +250,10 @@ impl Agent {
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
             Err(LocalError::TimedOut(waited)) => return Err(AgentError::TimedOut { url, waited }),
             Err(LocalError::Broken(e)) => return Err(AgentError::InvalidResponse { url, source: Box::new(e) }),
-            Err(LocalError::TooLong(limit)) => {
+            Err(LocalError::TooLong(beginning)) => {
                 return Err(AgentError::InvalidResponse {
                     url,
-                    source: format!("it is longer than {limit} bytes").into(),
+                    source: format!("it is longer than {} bytes", beginning.len()).into(),
                 });
             }
         };

@@ -140,6 +140,14 @@ pub enum DockerError {
         /// The HTTP status.
         status: u16,
     },
+    /// The answer is too long.
+    #[error("the answer to `GET {path}` is longer than {} bytes", beginning.len())]
+    TooLong {
+        /// The path of the request.
+        path: String,
+        /// The first bytes of the answer.
+        beginning: Vec<u8>,
+    },
     /// The answer is incomplete or does not belong to docker's API.
     #[error("the answer to `GET {path}` is not from docker")]
     InvalidResponse {
@@ -208,7 +216,7 @@ impl Docker {
     }
 
     /// What the container with this name printed between two times, in seconds since 1970, each line with its time in RFC
-    /// 3339 and a blank before it; empty if it does not exist.
+    /// 3339 and a blank before it; the first lines if that is too much, and empty if it does not exist.
     pub async fn output_with_times(
         &self,
         name: &str,
@@ -217,10 +225,13 @@ impl Docker {
     ) -> Result<Vec<u8>, DockerError> {
         let (since, until) = (since.to_string(), until.to_string());
         let query = [("stdout", "1"), ("stderr", "1"), ("timestamps", "1"), ("since", &since), ("until", &until)];
-        match self.get(&["containers", name, "logs"], &query, deadline).await? {
-            (_, StatusCode::OK, body) => Ok(without_frames(&body)),
-            (_, StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
-            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
+        match self.get(&["containers", name, "logs"], &query, deadline).await {
+            Ok((_, StatusCode::OK, body)) | Err(DockerError::TooLong { beginning: body, .. }) => {
+                Ok(without_frames(&body))
+            }
+            Ok((_, StatusCode::NOT_FOUND, _)) => Ok(Vec::new()),
+            Ok((path, status, _)) => Err(DockerError::Status { path, status: status.as_u16() }),
+            Err(error) => Err(error),
         }
     }
 
@@ -297,9 +308,7 @@ impl Docker {
             }),
             Err(LocalError::TimedOut(waited)) => Err(DockerError::TimedOut { path, waited }),
             Err(LocalError::Broken(e)) => Err(DockerError::InvalidResponse { path, source: Box::new(e) }),
-            Err(LocalError::TooLong(limit)) => {
-                Err(DockerError::InvalidResponse { path, source: format!("it is longer than {limit} bytes").into() })
-            }
+            Err(LocalError::TooLong(beginning)) => Err(DockerError::TooLong { path, beginning }),
         }
     }
 }
@@ -351,6 +360,17 @@ mod tests {
         unix_server(&socket, answer);
         let version = run(Docker::new(socket).version(soon())).unwrap();
         assert_eq!((version.api_version.as_str(), version.min_api_version.as_str()), ("1.52", "1.44"));
+    }
+
+    #[test]
+    fn of_too_much_output_the_beginning_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let line = "2026-11-29T20:53:57.958880747Z a line of the agent\n";
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", line.repeat(40_000));
+        unix_server(&socket, answer.into_bytes().leak());
+        let output = run(Docker::new(socket).output_with_times("ecs-agent", (1, 2), soon())).unwrap();
+        assert!(output.len() > 1_000_000 && output.starts_with(line.as_bytes()), "{}", output.len());
     }
 
     #[test]

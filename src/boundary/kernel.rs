@@ -145,6 +145,15 @@ pub fn selinux_enforces(disk: &Disk) -> Option<bool> {
     text(disk, "/sys/fs/selinux/enforce").map(|word| word.trim() == "1")
 }
 
+/// The time of CLOCK_MONOTONIC in microseconds, which is also the clock of systemd and the journal. sd-notify has the only
+/// safe function for it.
+pub fn monotonic_us() -> Option<i64> {
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(sd_notify::NotifyState::MonotonicUsec(us)) => i64::try_from(us).ok(),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// The time since boot in seconds.
 pub fn uptime(disk: &Disk) -> Option<u64> {
     text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()

@@ -24,8 +24,8 @@ pub(crate) enum LocalError {
     TimedOut(Duration),
     /// The answer is incomplete or not HTTP.
     Broken(reqwest::Error),
-    /// The body is longer than this number of bytes.
-    TooLong(usize),
+    /// The body is longer than [`MAX_BODY_LENGTH`]; its first bytes.
+    TooLong(Vec<u8>),
 }
 
 /// The settings that the HTTP clients of `agent` and `docker` share.
@@ -49,6 +49,7 @@ pub(crate) async fn get(
     let duration = start.elapsed();
     match &answer {
         Ok((status, _)) => tracing::debug!(path, status = status.as_u16(), ?duration, "local service answered"),
+        Err(LocalError::TooLong(_)) => tracing::debug!(path, ?duration, "answer of a local service is too long"),
         Err(error) => tracing::debug!(path, ?error, ?duration, "request to a local service failed"),
     }
     answer
@@ -60,7 +61,8 @@ async fn exchange(client: &reqwest::Client, url: reqwest::Url) -> Result<(reqwes
     while let Some(chunk) = response.chunk().await.map_err(classify)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BODY_LENGTH {
-            return Err(LocalError::TooLong(MAX_BODY_LENGTH));
+            body.truncate(MAX_BODY_LENGTH);
+            return Err(LocalError::TooLong(body));
         }
     }
     Ok((response.status(), body))

@@ -13,7 +13,7 @@ const MAX: usize = 64;
 pub struct RequestLog(Arc<Mutex<Requests>>);
 
 /// The requests of a command so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Requests {
     /// The first requests, in the order in which they ended.
     pub first: Vec<Request>,
@@ -22,7 +22,7 @@ pub struct Requests {
 }
 
 /// A request that has ended.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     /// `IMDS` or `AWS`.
     pub service: &'static str,
@@ -48,9 +48,9 @@ impl RequestLog {
         requests.first.push(Request { service, operation, start, duration: start.elapsed(), succeeded });
     }
 
-    /// The requests so far.
-    pub fn so_far(&self) -> Requests {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The requests so far. The log is empty afterwards.
+    pub fn take(&self) -> Requests {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
         for number in 0..MAX + 3 {
             log.clone().ended("IMDS", &number.to_string(), Instant::now(), true);
         }
-        let requests = log.so_far();
+        let requests = log.take();
         assert_eq!((requests.first.len(), requests.dropped), (MAX, 3));
         assert_eq!(requests.first[MAX - 1].operation, (MAX - 1).to_string());
     }

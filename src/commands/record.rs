@@ -4,36 +4,49 @@
 //! all else is done. The record of a command that succeeded stays for the rest of the boot, so that a later run neither
 //! replaces nor rewrites it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::CommandContext;
 use super::phases::Phases;
-use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::disk::Mode;
+use crate::boundary::kernel;
 use crate::boundary::requests::Requests;
 use crate::exit::Exit;
 use crate::probe;
-use crate::redaction::{self, error_chain};
+use crate::redaction::error_chain;
 use crate::render::as_json;
 use crate::report;
 use crate::timeline::record::{CommandRecord, Step};
 
 /// The version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl CommandContext {
     /// Writes the record of this command. An error is logged: a missing record changes nothing else.
     pub(super) fn store_record(&self, command: &str, phases: &Phases, exit: Exit) {
         let disk = &self.host_clients.disk;
-        let requests = self.host_clients.imds.requests().so_far();
-        let record = record(command, self.start.into_std(), phases, requests, exit);
-        if let Err(error) = store(disk, &record) {
+        let path = format!("{}/{command}.json", report::RUN);
+        if probe::record(disk, &path).is_some_and(|earlier| earlier.exit_code == Exit::Done.code()) {
+            return;
+        }
+        let start = self.start.into_std();
+        let (Some(now), ran) = (kernel::monotonic_us(), start.elapsed()) else { return };
+        let record = CommandRecord {
+            version: VERSION,
+            command: command.to_owned(),
+            started_monotonic_us: now.saturating_sub_unsigned(micros(ran)),
+            duration_us: micros(ran),
+            exit_code: exit.code(),
+            ..steps(start, phases, self.host_clients.imds.requests().take())
+        };
+        if let Err(error) = disk.replace_without_sync(&path, as_json(&record).as_bytes(), Mode::Exactly(0o644)) {
             tracing::debug!(error = error_chain(&error), "stages and requests not recorded for `timeline`");
         }
     }
 }
 
-fn record(command: &str, start: Instant, phases: &Phases, requests: Requests, exit: Exit) -> CommandRecord {
-    let ran = start.elapsed();
+/// The stages and requests of a process that started at `start`.
+fn steps(start: Instant, phases: &Phases, requests: Requests) -> CommandRecord {
     let since = |instant: Instant| micros(instant.saturating_duration_since(start));
     let stage = |(name, begun, duration): &(String, Instant, Duration)| Step {
         name: name.clone(),
@@ -41,34 +54,21 @@ fn record(command: &str, start: Instant, phases: &Phases, requests: Requests, ex
         duration_us: micros(*duration),
         succeeded: true,
     };
-    let started = SystemTime::now().checked_sub(ran).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     CommandRecord {
-        version: VERSION,
-        command: command.to_owned(),
-        started_unix_us: started.map_or(0, micros),
-        duration_us: micros(ran),
-        exit_code: exit.code(),
         stages: phases.measured.iter().map(stage).collect(),
         requests_dropped: requests.dropped,
         requests: requests
             .first
             .into_iter()
             .map(|request| Step {
-                name: redaction::line(&format!("{} {}", request.service, request.operation)),
+                name: format!("{} {}", request.service, request.operation),
                 start_us: since(request.start),
                 duration_us: micros(request.duration),
                 succeeded: request.succeeded,
             })
             .collect(),
+        ..CommandRecord::default()
     }
-}
-
-fn store(disk: &Disk, record: &CommandRecord) -> Result<(), DiskError> {
-    let path = format!("{}/{}.json", report::RUN, record.command);
-    if probe::record(disk, &path).is_some_and(|earlier| earlier.exit_code == Exit::Done.code()) {
-        return Ok(());
-    }
-    disk.replace_without_sync(&path, as_json(record).as_bytes(), Mode::Exactly(0o644))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -15,8 +15,8 @@ use crate::boundary::journalctl;
 use crate::boundary::systemd::{DualTime, ManagerTimes, Systemd, SystemdError, UnitTimestamps};
 use crate::evidence::agent_log;
 use crate::host::AGENT_LOG;
-use crate::redaction::error_chain;
-use crate::retry::Deadline;
+use crate::redaction::{self, error_chain};
+use crate::retry::{Deadline, within};
 use crate::timeline::Instance;
 use crate::timeline::assemble::MESSAGE_IDS;
 use crate::timeline::record::CommandRecord;
@@ -58,8 +58,11 @@ pub(crate) async fn boot_times(host_clients: &HostClients, deadline: Deadline) -
     let (disk, docker) = (&host_clients.disk, &host_clients.docker);
     let systemd = async {
         match Systemd::connect(deadline).await {
-            Ok(systemd) => of_systemd(&systemd).await,
-            Err(error) => (Err(error_chain(&error)), BTreeMap::new()),
+            Ok(systemd) => (
+                by(deadline, systemd.manager_times()).await.map(boot_of),
+                by(deadline, units_of_systemd(&systemd)).await,
+            ),
+            Err(error) => (Err(error_chain(&error)), Err(error_chain(&error))),
         }
     };
     let ((boot, units), (journal, last_of_earlier_boot), launch, agent_container, task_starts) = tokio::join!(
@@ -93,11 +96,25 @@ pub(crate) fn record(disk: &Disk, path: &str) -> Option<CommandRecord> {
         tracing::debug!(error = error_chain(&error), "record of a command not read");
         None
     });
-    serde_json::from_slice(&bytes?).ok()
+    let mut record: CommandRecord = serde_json::from_slice(&bytes?).ok()?;
+    for step in record.stages.iter_mut().chain(&mut record.requests) {
+        step.name = redaction::line(&step.name);
+    }
+    Some(record)
 }
 
-async fn of_systemd(systemd: &Systemd) -> (Read<BootTimes>, BTreeMap<String, UnitTimes>) {
-    let boot = systemd.manager_times().await.map(boot_of).map_err(|error| error_chain(&error));
+/// The answer of calls to systemd, which have one deadline together: a boot has hundreds of units, so that a time limit for
+/// each call limits nothing.
+async fn by<T>(deadline: Deadline, calls: impl Future<Output = Result<T, SystemdError>>) -> Read<T> {
+    match within(deadline, calls).await {
+        Ok(answer) => answer.map_err(|error| error_chain(&error)),
+        Err(_) => Err("systemd did not answer in time when its properties were read".to_owned()),
+    }
+}
+
+/// The times of [`UNITS`], and of the units that they waited for. An error ends the reading: without one of the units, it
+/// would not be known what the others waited for.
+async fn units_of_systemd(systemd: &Systemd) -> Result<BTreeMap<String, UnitTimes>, SystemdError> {
     let mut units: BTreeMap<String, UnitTimes> = BTreeMap::new();
     let mut open: Vec<String> = UNITS.map(str::to_owned).into();
     let mut visited: BTreeSet<String> = BTreeSet::new();
@@ -105,36 +122,37 @@ async fn of_systemd(systemd: &Systemd) -> (Read<BootTimes>, BTreeMap<String, Uni
         if !visited.insert(name.clone()) {
             continue;
         }
-        let Some(after) = read_unit(systemd, &name, &mut units).await else { continue };
+        let Some(after) = read_unit(systemd, &name, &mut units).await? else { continue };
         for before in after {
             if !units.contains_key(&before) {
-                read_unit(systemd, &before, &mut units).await;
+                read_unit(systemd, &before, &mut units).await?;
             }
         }
         // The predecessors of the unit that this one waited for may not be read yet.
         open.extend(waited_for(&name, &units).map(|(before, _)| before.to_owned()));
     }
-    (boot, units)
+    Ok(units)
 }
 
 /// Reads a unit, unless systemd does not have it or it has been read. Returns what it is ordered after.
-async fn read_unit(systemd: &Systemd, name: &str, units: &mut BTreeMap<String, UnitTimes>) -> Option<Vec<String>> {
+async fn read_unit(
+    systemd: &Systemd,
+    name: &str,
+    units: &mut BTreeMap<String, UnitTimes>,
+) -> Result<Option<Vec<String>>, SystemdError> {
     if let Some(known) = units.get(name) {
-        return Some(known.after.clone());
+        return Ok(Some(known.after.clone()));
     }
     match systemd.unit_times(name).await {
-        Ok(times) if times.load_state.as_deref() == Some("not-found") => None,
+        Ok(times) if times.load_state.as_deref() == Some("not-found") => Ok(None),
         Ok(times) => {
             let times = unit_of(times);
             let after = times.after.clone();
             units.insert(name.to_owned(), times);
-            Some(after)
+            Ok(Some(after))
         }
-        Err(SystemdError::NoSuchUnit { .. }) => None,
-        Err(error) => {
-            tracing::debug!(unit = name, %error, "times of a unit not read");
-            None
-        }
+        Err(SystemdError::NoSuchUnit { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -256,8 +274,9 @@ async fn agent_container(docker: &Docker, deadline: Deadline) -> Read<AgentConta
     };
     let since = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let times = (since, since + AGENT_START.as_secs());
-    let output = docker.output_with_times(AGENT, times, deadline).await.map_err(error)?;
-    Ok(AgentContainer { started_unix_us: unix_us(started), output: timed_lines(&output) })
+    let output = docker.output_with_times(AGENT, times, deadline).await;
+    let output = output.map(|output| timed_lines(&output)).map_err(error);
+    Ok(AgentContainer { started_unix_us: unix_us(started), output })
 }
 
 /// Lines with a time in RFC 3339 before them.

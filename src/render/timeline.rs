@@ -31,7 +31,8 @@ pub fn timeline_text(timeline: &Timeline) -> String {
         line(if timeline.critical_path.contains(&event.id) { "*" } else { " " }, row);
     }
     if let Some(last) = timeline.critical_path.last().and_then(|last| timeline.event(last)) {
-        let _ = writeln!(text, "\n* what `{}` waited for, step by step: nothing else delayed it", last.label);
+        let _ =
+            writeln!(text, "\n* what `{}` waited for: each step began after the one before it had ended", last.label);
     }
     if !timeline.missing.is_empty() {
         let _ = writeln!(text, "\nmissing:");
@@ -42,24 +43,28 @@ pub fn timeline_text(timeline: &Timeline) -> String {
     text
 }
 
+/// The moment of the origin, as in `after ...`.
+pub(super) fn since(timeline: &Timeline) -> &'static str {
+    match timeline.origin.event.as_str() {
+        id::LAUNCH => "the launch",
+        id::KERNEL => "the start of the kernel",
+        id::INITRD => "the start of the initrd",
+        _ => "the start of systemd",
+    }
+}
+
 fn header(timeline: &Timeline) -> String {
-    let origin = &timeline.origin;
     if timeline.events.is_empty() {
         return "nothing is known of this boot\n".to_owned();
     }
-    let what = match origin.event.as_str() {
-        id::LAUNCH => "the launch",
-        id::KERNEL => "the start of the kernel",
-        _ => "the start of systemd",
-    };
     let of_instance = timeline.instance.as_ref().map_or_else(String::new, |instance| {
         let more = [&instance.instance_type, &instance.image_id].into_iter().flatten();
         format!(" of {}", std::iter::once(&instance.instance_id).chain(more).cloned().collect::<Vec<_>>().join(" "))
     });
     let at = humantime::format_rfc3339_millis(
-        SystemTime::UNIX_EPOCH + Duration::from_micros(origin.unix_us.min(MAX_UNIX_US)),
+        SystemTime::UNIX_EPOCH + Duration::from_micros(timeline.origin.unix_us.min(MAX_UNIX_US)),
     );
-    format!("seconds since {what}{of_instance} at {at}\n\n")
+    format!("seconds since {}{of_instance} at {at}\n\n", since(timeline))
 }
 
 fn row(event: &Event, timeline: &Timeline) -> [String; 4] {
@@ -140,7 +145,7 @@ seconds since the start of the kernel at 1970-01-01T00:00:01.000Z
 * 1.200  running  docker  kernel, 0.200 s before
   1.300             part
 
-* what `docker` waited for, step by step: nothing else delayed it
+* what `docker` waited for: each step began after the one before it had ended
 
 missing:
   initrd: there is none

@@ -66,6 +66,58 @@ pub mod id {
     pub const FIRST_TASK: &str = "first-task";
 }
 
+/// What is known of an event before it happens.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownEvent {
+    /// One of [`id`].
+    pub id: &'static str,
+    /// What happens, for people.
+    pub label: &'static str,
+    /// The same in a sentence, as in `waited for ...`.
+    pub phrase: &'static str,
+    /// The part of the host.
+    pub lane: Lane,
+}
+
+impl KnownEvent {
+    const fn new(id: &'static str, label: &'static str, phrase: &'static str, lane: Lane) -> KnownEvent {
+        KnownEvent { id, label, phrase, lane }
+    }
+
+    /// The known event with this id.
+    pub fn find(id: &str) -> Option<&'static KnownEvent> {
+        KNOWN_EVENTS.iter().find(|event| event.id == id)
+    }
+}
+
+/// The events that every timeline has or misses, in the order in which they usually happen.
+pub const KNOWN_EVENTS: [KnownEvent; 19] = [
+    KnownEvent::new(id::LAUNCH, "EC2 launches the instance", "the launch", Lane::System),
+    KnownEvent::new(id::KERNEL, "kernel", "the kernel", Lane::System),
+    KnownEvent::new(id::INITRD, "initrd", "the initrd", Lane::System),
+    KnownEvent::new(id::USERSPACE, "systemd starts the host", "systemd", Lane::System),
+    KnownEvent::new(id::CLOUD_INIT_LOCAL, "cloud-init finds the metadata", "cloud-init's local stage", Lane::CloudInit),
+    KnownEvent::new(id::NETWORK_ONLINE, "network online", "the network", Lane::Network),
+    KnownEvent::new(
+        id::CLOUD_INIT_NETWORK,
+        "cloud-init reads user data",
+        "cloud-init's network stage",
+        Lane::CloudInit,
+    ),
+    KnownEvent::new(id::CLOUD_CONFIG, "cloud-init applies cloud-config", "cloud-init's config stage", Lane::CloudInit),
+    KnownEvent::new(id::RUN, "ecs-bootstrap run", "ecs-bootstrap run", Lane::Bootstrap),
+    KnownEvent::new(id::DOCKER, "docker starts", "docker", Lane::Docker),
+    KnownEvent::new(id::CLOUD_FINAL, "cloud-init runs its last stage", "cloud-init's final stage", Lane::CloudInit),
+    KnownEvent::new(id::USER_DATA, "user data runs", "user data", Lane::CloudInit),
+    KnownEvent::new(id::ECS, "ecs.service starts", "the start of ecs.service", Lane::Agent),
+    KnownEvent::new(id::AGENT_STARTED, "agent started", "the start of the agent", Lane::Agent),
+    KnownEvent::new(id::REGISTERED, "registered", "the registration", Lane::Agent),
+    KnownEvent::new(id::CONNECTED, "connected", "the connection to ECS", Lane::Agent),
+    KnownEvent::new(id::VERIFY, "ecs-bootstrap verify", "ecs-bootstrap verify", Lane::Bootstrap),
+    KnownEvent::new(id::REPORTED, "ready reported", "the report", Lane::Bootstrap),
+    KnownEvent::new(id::FIRST_TASK, "first task runs", "the first task", Lane::Task),
+];
+
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
 

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A command that ran in this boot. All times but the first are microseconds since the start of its process.
+/// A command that ran in this boot. The times of its steps are microseconds since the start of its process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRecord {
     /// The version of this format.
     pub version: u32,
     /// `run` or `verify`.
     pub command: String,
-    /// When the process started, in microseconds since 1970 by the clock at its end.
-    pub started_unix_us: u64,
+    /// When the process started, in microseconds of CLOCK_MONOTONIC, so that no step of the system clock moves it.
+    pub started_monotonic_us: i64,
     /// How long the process ran.
     pub duration_us: u64,
     /// The exit code.

@@ -26,7 +26,7 @@ pub struct Sources {
     pub boot: Read<BootTimes>,
     /// The units that were asked for and those that they are ordered after, by name. A unit that systemd does not know is
     /// not in it.
-    pub units: BTreeMap<String, UnitTimes>,
+    pub units: Read<BTreeMap<String, UnitTimes>>,
     /// The entries of this boot about the start of units and about our verdict, the oldest first.
     pub journal: Read<Vec<JournalEntry>>,
     /// The last trace of an earlier boot of this host in the journal; `Ok(None)` if the journal has none.
@@ -105,12 +105,12 @@ pub struct LoggedLine {
 }
 
 /// The agent's container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentContainer {
     /// When it started, in microseconds since 1970.
     pub started_unix_us: i64,
     /// The beginning of its output.
-    pub output: Vec<LoggedLine>,
+    pub output: Read<Vec<LoggedLine>>,
 }
 
 impl UnitTimes {

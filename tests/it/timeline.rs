@@ -1,7 +1,7 @@
 //! `timeline` on hosts with and without an earlier run, and the records that it reads.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ecs_bootstrap::journal::MESSAGE_ID_READY;
 use ecs_bootstrap::timeline::{Timeline, id};
@@ -28,6 +28,11 @@ fn reason<'t>(timeline: &'t Timeline, id: &str) -> &'t str {
 #[test]
 fn a_run_is_shown_with_its_stages_and_requests() {
     let instance = Instance::new().file("var/lib/cloud/instance/sem/config_scripts_user.once", "");
+    let mut booted = 0;
+    instance.systemd.change(|state| booted = state.booted);
+    instance
+        .imds
+        .change(|imds| imds.pending_time = UNIX_EPOCH + Duration::from_micros(booted) - Duration::from_secs(9));
     let before = unix_us();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
     let after = unix_us();
@@ -122,6 +127,29 @@ fn without_systemd_nothing_is_drawn() {
     assert!(timeline.events.is_empty(), "{timeline:?}");
     assert!(reason(&timeline, id::DOCKER).contains("D-Bus"), "{timeline:?}");
     assert!(instance.run(&["timeline"]).stdout.starts_with("nothing is known of this boot\n"));
+}
+
+#[test]
+fn a_systemd_that_does_not_answer_is_the_reason_and_ends_the_reading_in_time() {
+    let instance = Instance::new();
+    instance.systemd.change(|state| state.silent.extend(["LoadUnit".to_owned()]));
+    let start = Instant::now();
+    let timeline = timeline(&instance);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(reason(&timeline, id::DOCKER).contains("systemd did not answer"), "{timeline:?}");
+    assert_eq!(timeline.origin.event, id::KERNEL);
+}
+
+#[test]
+fn the_requests_of_a_record_are_redacted_when_they_are_read() {
+    let instance = Instance::new();
+    assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+    let path = instance.disk.path("run/ecs-bootstrap/run.json");
+    let record = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, record.replace("IMDS api/token", "password=hunter2\\nnext")).unwrap();
+    let timeline = timeline(&instance);
+    let request = timeline.event("run.gather.1").unwrap();
+    assert!(!request.label.contains("hunter2") && !request.label.contains('\n'), "{request:?}");
 }
 
 #[test]

@@ -14,23 +14,15 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-use picture::{Anchor, FONT, Picture, Shape, Text, WIDTH, fitted, wrapped};
-use plot::{MARGIN, PLOT, Plot, ROW};
+use picture::{FONT, Picture, Shape, Text, WIDTH, fitted, wrapped};
+use plot::{MARGIN, PLOT, Plot, PlotKind, ROW};
 use time::{Scale, duration};
 
 use crate::redaction;
-use crate::render::timeline::MAX_UNIX_US;
-use crate::timeline::{Event, Timeline, id};
+use crate::render::timeline::{MAX_UNIX_US, since};
+use crate::timeline::Timeline;
 
 const LINE: f64 = 20.0;
-/// The moments that are marked through all rows, and what they are called there.
-const MILESTONES: [(&str, &str); 4] = [
-    (id::REGISTERED, "registered"),
-    (id::CONNECTED, "connected"),
-    (id::REPORTED, "reported"),
-    (id::FIRST_TASK, "first task"),
-];
-
 /// The picture of a timeline as SVG.
 pub fn timeline_svg(timeline: &Timeline) -> String {
     picture(timeline).to_svg()
@@ -39,15 +31,20 @@ pub fn timeline_svg(timeline: &Timeline) -> String {
 fn picture(timeline: &Timeline) -> Picture {
     let mut picture = Picture { title: story::title(timeline), ..Picture::default() };
     let mut y = draw_header(timeline, &mut picture);
-    let milestones = milestones(timeline);
-    let marks_top = y;
-    y += LINE * (milestones.len() as f64 + 1.5);
-    let rows = rows::all(timeline);
     let scale = Scale { first: 0, last: timeline.last_us(), left: PLOT.0, right: PLOT.1 };
-    let overview = Plot { timeline, rows: &rows, scale, top: y, is_overview: true };
-    draw_milestones(&mut picture, &milestones, &overview, marks_top);
-    overview.draw(&mut picture);
-    y = overview.bottom();
+    let path = rows::path(timeline);
+    let beside = rows::beside(timeline, &path);
+    for (kind, rows, title) in [
+        (PlotKind::Path, &path, "What the boot waited for: each step began after the one above it had ended"),
+        (PlotKind::Beside, &beside, "Meanwhile: no step above waited for these to end, but they may have slowed it"),
+    ] {
+        let plot = Plot { timeline, rows, scale, top: y + LINE * 3.1, kind };
+        if !rows.is_empty() {
+            picture.texts.push(Text::at(MARGIN, y + LINE * 1.6, "bold", title));
+            plot.draw(&mut picture);
+            y = plot.bottom();
+        }
+    }
     for steps in rows::steps(timeline) {
         y = draw_steps(timeline, &steps, &mut picture, y);
     }
@@ -70,7 +67,7 @@ fn draw_header(timeline: &Timeline, picture: &mut Picture) -> f64 {
     y += LINE + 3.0;
     picture.texts.push(Text::at(MARGIN, y, "path-text", fitted(&part, FONT + 2.0, longest)).sized(FONT + 2.0));
     y += LINE + 3.0;
-    draw_legend(picture, y);
+    draw_legend(timeline, picture, y);
     y + 10.0
 }
 
@@ -82,59 +79,43 @@ fn instance(timeline: &Timeline) -> String {
     let origin = origin.filter(|_| timeline.origin.unix_us <= MAX_UNIX_US);
     let at = origin.map(|origin| humantime::format_rfc3339_seconds(origin).to_string().replace('T', " "));
     let at = at.map(|at| format!(", {} UTC", at.trim_end_matches('Z'))).unwrap_or_default();
-    parts.push(format!("0 s is {}{at}", story::since(timeline)));
+    parts.push(format!("0 s is {}{at}", since(timeline)));
     parts.join(", ")
 }
 
-fn draw_legend(picture: &mut Picture, y: f64) {
+fn draw_legend(timeline: &Timeline, picture: &mut Picture, y: f64) {
+    let is_open = timeline.events.iter().any(|event| event.end_us.is_none());
     let mut x = MARGIN;
-    for (class, text) in
-        [("path", "the boot waited for this"), ("wait", "a wait that no event explains"), ("bar", "other work")]
-    {
+    for (class, text) in [
+        ("path", "a step that the boot waited for"),
+        ("wait", "the time between two steps"),
+        ("bar", "anything else"),
+        ("moment", "a moment"),
+        ("open", "not ended"),
+    ] {
         let about = String::new();
-        picture.shapes.push(Shape::Bar { left: x, top: y - 10.0, width: 22.0, height: 12.0, class, about });
+        match class {
+            "open" if !is_open => continue,
+            "moment" => picture.shapes.push(Shape::Diamond { centre: (x + 11.0, y - 4.0), class: "bar", about }),
+            _ => picture.shapes.push(Shape::Bar { left: x, top: y - 10.0, width: 22.0, height: 12.0, class, about }),
+        }
         let text = Text::at(x + 28.0, y, "dim", text);
         x = text.extent().1 + 16.0;
         picture.texts.push(text);
     }
 }
 
-/// The milestones that happened, the last one first.
-fn milestones(timeline: &Timeline) -> Vec<(&'static str, &Event)> {
-    let found = MILESTONES.iter().filter_map(|(id, name)| timeline.event(id).map(|event| (*name, event)));
-    let mut found: Vec<_> = found.collect();
-    found.sort_by_key(|(_, event)| std::cmp::Reverse(event.start_us));
-    found
-}
-
-/// A line through all rows for each milestone. The last one has the highest label, so no line crosses a label.
-fn draw_milestones(picture: &mut Picture, milestones: &[(&str, &Event)], plot: &Plot<'_, '_>, top: f64) {
-    for (number, (name, event)) in milestones.iter().enumerate() {
-        let x = plot.scale.x(event.start_us);
-        let y = top + LINE * (number as f64 + 1.0);
-        let text = Text::at(x - 6.0, y, "milestone-text", format!("{name} {}", duration(event.start_us)));
-        let text = text.anchored(Anchor::End);
-        let is_inside = text.extent().0 >= MARGIN;
-        let text = if is_inside { text } else { Text { x: x + 6.0, anchor: Anchor::Start, ..text } };
-        picture.texts.push(text);
-        picture.shapes.push(Shape::Line { from: (x, y - FONT), to: (x, plot.bottom()), class: "milestone" });
-    }
-}
-
 /// A plot with a scale of its own for the stages and requests of a command. Returns the bottom.
 fn draw_steps<'t>(timeline: &'t Timeline, steps: &rows::Steps<'t>, picture: &mut Picture, top: f64) -> f64 {
     let command = steps.command;
-    let events = steps.rows.iter().flat_map(|row| match &row.content {
-        rows::Content::One(event) => vec![*event],
-        rows::Content::Many(events) => events.clone(),
-    });
+    let events = steps.rows.iter().flat_map(|row| row.content.events());
     let ends = events.chain([command]).map(|event| event.end_us.unwrap_or(event.start_us));
     let last = ends.max().unwrap_or_default().max(command.start_us);
     let title = format!("{} in detail, from {}", story::label(command), duration(command.start_us));
     let y = top + LINE * 1.6;
     picture.texts.push(Text::at(MARGIN, y, "bold", fitted(&title, FONT, WIDTH - 2.0 * MARGIN)));
     let scale = Scale { first: command.start_us, last, left: PLOT.0, right: PLOT.1 };
-    let plot = Plot { timeline, rows: &steps.rows, scale, top: y + LINE * 1.5, is_overview: false };
+    let plot = Plot { timeline, rows: &steps.rows, scale, top: y + LINE * 1.5, kind: PlotKind::Steps };
     plot.draw(picture);
     plot.bottom()
 }

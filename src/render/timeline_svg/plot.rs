@@ -1,13 +1,11 @@
-//! Draws rows on a time axis: bars with their durations, waits, and the critical path from row to row.
+//! Draws rows on a time axis: bars with their durations, and the waits of the critical path.
 //!
 //! In: rows and a scale. Out: shapes and texts in a [`Picture`]. Each row has one line of text on each side of its bar, so
 //! no two texts overlap.
 
-use std::collections::BTreeMap;
-
 use super::picture::{Anchor, FONT, Picture, Shape, Text, WIDTH, fitted, width};
 use super::rows::{Content, Row};
-use super::story::{critical_path, label, main_part, wait_note};
+use super::story::{label, wait_note};
 use super::time::{Scale, duration};
 use crate::timeline::{Event, Lane, Timeline};
 
@@ -30,8 +28,18 @@ pub(super) struct Plot<'p, 't> {
     pub(super) scale: Scale,
     /// The top of the first row.
     pub(super) top: f64,
-    /// Whether the lanes are named, and the critical path is drawn.
-    pub(super) is_overview: bool,
+    pub(super) kind: PlotKind,
+}
+
+/// What a plot shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlotKind {
+    /// The critical path.
+    Path,
+    /// What happened beside it.
+    Beside,
+    /// The steps of one command.
+    Steps,
 }
 
 impl Plot<'_, '_> {
@@ -47,16 +55,14 @@ impl Plot<'_, '_> {
             picture.shapes.push(line);
             picture.texts.push(Text::at(x, self.top - 8.0, "dim", label).anchored(Anchor::Middle));
         }
-        if self.is_overview {
+        if self.kind != PlotKind::Steps {
             self.draw_lanes(picture);
-            self.draw_links(picture);
         }
         for (number, row) in self.rows.iter().enumerate() {
             let top = self.row_top(number);
             let indent = LABELS + INDENT * row.depth as f64;
             let text = fitted(&row.label, FONT, PLOT.0 - SPACE - indent);
-            let class = if self.is_on_path(row) { "bold" } else { "" };
-            picture.texts.push(Text::at(indent, baseline(top), class, text));
+            picture.texts.push(Text::at(indent, baseline(top), "", text));
             match &row.content {
                 Content::One(event) => self.draw_event(picture, top, event),
                 Content::Many(events) => self.draw_many(picture, top, events),
@@ -66,18 +72,6 @@ impl Plot<'_, '_> {
 
     fn row_top(&self, number: usize) -> f64 {
         self.top + ROW * number as f64
-    }
-
-    fn is_on_path(&self, row: &Row<'_>) -> bool {
-        matches!(row.content, Content::One(event) if self.is_critical(event))
-    }
-
-    fn is_critical(&self, event: &Event) -> bool {
-        let is_main_part = || {
-            let parent = event.parent.as_ref().and_then(|parent| self.timeline.event(parent));
-            parent.is_some_and(|parent| self.is_critical(parent) && main_part(self.timeline, parent).id == event.id)
-        };
-        self.is_overview && (self.timeline.critical_path.contains(&event.id) || is_main_part())
     }
 
     /// The name of each lane, and a line above it.
@@ -92,36 +86,10 @@ impl Plot<'_, '_> {
         }
     }
 
-    /// A line from each event of the critical path to the next one, at the time at which the first ends.
-    fn draw_links(&self, picture: &mut Picture) {
-        let rows = self.rows.iter().enumerate();
-        let middles: BTreeMap<&str, f64> = rows
-            .filter_map(|(number, row)| match row.content {
-                Content::One(event) => Some((event.id.as_str(), self.row_top(number) + ROW / 2.0)),
-                Content::Many(_) => None,
-            })
-            .collect();
-        for event in critical_path(self.timeline) {
-            let Some(wait) = &event.waited_for else { continue };
-            if let (Some(from), Some(to)) = (middles.get(wait.event.as_str()), middles.get(event.id.as_str())) {
-                let x = self.scale.x(wait.until_us);
-                picture.shapes.push(Shape::Line { from: (x, *from), to: (x, *to), class: "link" });
-            }
-        }
-    }
-
     fn draw_event(&self, picture: &mut Picture, top: f64, event: &Event) {
-        let is_critical = self.is_critical(event);
+        let is_critical = self.kind == PlotKind::Path;
         let start = self.scale.x(event.start_us);
-        let mut left = start;
-        if let Some(wait) = event.waited_for.as_ref().filter(|_| is_critical) {
-            let begun = self.scale.x(wait.until_us);
-            if start - begun >= 1.0 {
-                let about = wait_note(self.timeline, event).unwrap_or_default();
-                picture.shapes.push(bar(begun, top, start - begun, "wait", about));
-                left = begun;
-            }
-        }
+        let (mut left, note) = self.draw_wait(picture, top, event);
         let about = about(event);
         let (right, text) = match event.end_us {
             Some(end) if end == event.start_us => {
@@ -142,7 +110,6 @@ impl Plot<'_, '_> {
                 (start + wide, "not ended".to_owned())
             }
         };
-        let note = wait_note(self.timeline, event).filter(|_| is_critical);
         self.write_beside(picture, top, (left, right), &text, note);
     }
 
@@ -169,16 +136,37 @@ impl Plot<'_, '_> {
         }
     }
 
-    /// Bars without texts. Those that would be at the same pixel are drawn once.
+    /// The time between the step before and this one. Returns its left end, and a note about it.
+    fn draw_wait(&self, picture: &mut Picture, top: f64, event: &Event) -> (f64, Option<String>) {
+        let start = self.scale.x(event.start_us);
+        let Some(wait) = event.waited_for.as_ref().filter(|_| self.kind == PlotKind::Path) else {
+            return (start, None);
+        };
+        let (begun, note) = (self.scale.x(wait.until_us), wait_note(self.timeline, event));
+        if start - begun < 1.0 {
+            return (start, note);
+        }
+        picture.shapes.push(bar(begun, top, start - begun, "wait", note.clone().unwrap_or_default()));
+        (begun, note)
+    }
+
+    /// Bars without texts, but for the duration of all steps of the critical path. Those that would be at the same pixel are drawn once.
     fn draw_many(&self, picture: &mut Picture, top: f64, events: &[&Event]) {
         let mut drawn_to = f64::MIN;
+        let is_path = self.kind == PlotKind::Path;
+        let wait = events.first().filter(|_| is_path).map(|first| (first, self.draw_wait(picture, top, first)));
         for event in events {
             let left = self.scale.x(event.start_us);
             let right = event.end_us.map_or(self.scale.right, |end| self.scale.x(end)).max(left + NARROWEST);
             if right >= drawn_to + 1.0 {
-                picture.shapes.push(bar(left, top, right - left, "bar", about(event)));
+                let class = if is_path { "path" } else { "bar" };
+                picture.shapes.push(bar(left, top, right - left, class, about(event)));
                 drawn_to = right;
             }
+        }
+        let end = events.iter().map(|event| event.end_us.unwrap_or(event.start_us)).max();
+        if let (Some((first, (left, note))), Some(end)) = (wait, end) {
+            self.write_beside(picture, top, (left, drawn_to), &duration(end.saturating_sub(first.start_us)), note);
         }
     }
 }

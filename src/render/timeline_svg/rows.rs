@@ -1,41 +1,19 @@
 //! Chooses the rows of the plots: one for each event that matters, and one for many short events of the same kind.
 //!
-//! In: a timeline. Out: rows in the order of the lanes.
+//! In: a timeline. Out: the rows of the critical path in its order, the rows of all else in the order of the lanes, and the
+//! steps of each command.
 
 use std::collections::BTreeMap;
 
-use super::story::label;
+use super::story::{critical_path, label, main_part};
 use super::time::duration;
-use crate::timeline::{Event, Lane, Timeline, id};
+use crate::timeline::{Event, KnownEvent, Lane, Timeline};
 
 /// The most rows of a lane, and of one command of ecs-bootstrap.
 const MOST_ROWS: usize = 14;
 const MOST_STEPS: usize = 24;
 /// The most rows for events without labels that overlap.
 const MOST_PACKED: usize = 8;
-
-/// The events that always have a row of their own.
-const KNOWN: [&str; 19] = [
-    id::LAUNCH,
-    id::KERNEL,
-    id::INITRD,
-    id::USERSPACE,
-    id::NETWORK_ONLINE,
-    id::CLOUD_INIT_LOCAL,
-    id::CLOUD_INIT_NETWORK,
-    id::CLOUD_CONFIG,
-    id::CLOUD_FINAL,
-    id::USER_DATA,
-    id::DOCKER,
-    id::RUN,
-    id::ECS,
-    id::AGENT_STARTED,
-    id::REGISTERED,
-    id::CONNECTED,
-    id::VERIFY,
-    id::REPORTED,
-    id::FIRST_TASK,
-];
 
 /// One row of a plot.
 #[derive(Debug)]
@@ -56,6 +34,16 @@ pub(super) enum Content<'t> {
     Many(Vec<&'t Event>),
 }
 
+impl<'t> Content<'t> {
+    /// All events.
+    pub(super) fn events(&self) -> Vec<&'t Event> {
+        match self {
+            Content::One(event) => vec![*event],
+            Content::Many(events) => events.clone(),
+        }
+    }
+}
+
 /// The steps of one command of ecs-bootstrap, for a plot of their own.
 #[derive(Debug)]
 pub(super) struct Steps<'t> {
@@ -74,60 +62,88 @@ fn children(timeline: &Timeline) -> Children<'_> {
     children
 }
 
-/// The rows of all lanes.
-pub(super) fn all(timeline: &Timeline) -> Vec<Row<'_>> {
-    let children = children(timeline);
-    let top = children.get("").map(Vec::as_slice).unwrap_or_default();
-    let of = |lane| top.iter().copied().filter(|event| event.lane == lane).collect();
-    Lane::ALL.into_iter().flat_map(|lane| of_lane(timeline, lane, of(lane), &children)).collect()
-}
-
-fn of_lane<'t>(
-    timeline: &'t Timeline,
-    lane: Lane,
-    mut by_rank: Vec<&'t Event>,
-    children: &Children<'t>,
-) -> Vec<Row<'t>> {
-    by_rank.sort_by_key(|event| std::cmp::Reverse(rank(timeline, event)));
-    let mut short = by_rank.split_off(by_rank.len().min(MOST_ROWS));
-    short.extend(by_rank.extract_if(.., |event| is_short(timeline, event)));
-    by_rank.sort_by_key(|event| event.start_us);
-    let mut rows: Vec<Row<'t>> = Vec::new();
-    for event in by_rank {
-        rows.push(Row { lane, label: label(event), depth: 0, content: Content::One(event) });
-        let parts = children.get(event.id.as_str()).map(Vec::as_slice).unwrap_or_default();
-        if lane == Lane::Bootstrap || parts.len() > MOST_ROWS {
-            let parts = descendants(event, children);
-            rows.extend(many(lane, 1, "steps", parts.into_iter().map(|(_, event)| event).collect()));
-        } else {
-            let row = |part: &&'t Event| Row { lane, label: label(part), depth: 1, content: Content::One(part) };
-            rows.extend(parts.iter().map(row));
+/// The critical path from its beginning to its end. Short units that follow each other share a row.
+pub(super) fn path(timeline: &Timeline) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for events in
+        critical_path(timeline).chunk_by(|one, next| is_short(timeline, one) && follows_closely(timeline, next))
+    {
+        let lane = events[0].lane;
+        match *events {
+            [event] => {
+                rows.push(Row { lane, label: label(event), depth: 0, content: Content::One(event) });
+                let part = main_part(timeline, event);
+                if part.id != event.id {
+                    rows.push(Row { lane, label: label(part), depth: 1, content: Content::One(part) });
+                }
+            }
+            _ => rows.extend(many(lane, 0, "short systemd units", events.to_vec())),
         }
     }
-    short.sort_by_key(|event| event.start_us);
-    rows.extend(many(lane, 0, "short units", short));
     rows
 }
 
-/// How much an event matters: those that every timeline has, then those on the critical path, then the longest.
-fn rank(timeline: &Timeline, event: &Event) -> (bool, bool, u64) {
-    let is_known = KNOWN.contains(&event.id.as_str());
-    (is_known, timeline.critical_path.contains(&event.id), event.duration_us().unwrap_or(u64::MAX))
+/// All that is not on the critical path, but the steps of commands.
+pub(super) fn beside<'t>(timeline: &'t Timeline, path: &[Row<'t>]) -> Vec<Row<'t>> {
+    let on_path: Vec<&str> = path.iter().flat_map(|row| row.content.events()).map(|event| event.id.as_str()).collect();
+    let is_beside = |event: &&Event| {
+        let is_step = KnownEvent::find(&event.id).is_none() && parent_in_lane(timeline, event).is_some();
+        !is_step && !on_path.contains(&event.id.as_str())
+    };
+    let of = |lane| timeline.events.iter().filter(is_beside).filter(move |event| event.lane == lane).collect();
+    Lane::ALL.into_iter().flat_map(|lane| of_lane(timeline, lane, of(lane))).collect()
+}
+
+/// The event of the same lane that this one is a part of.
+fn parent_in_lane<'t>(timeline: &'t Timeline, event: &Event) -> Option<&'t Event> {
+    timeline.event(event.parent.as_deref()?).filter(|parent| parent.lane == event.lane)
+}
+
+fn of_lane<'t>(timeline: &'t Timeline, lane: Lane, mut by_rank: Vec<&'t Event>) -> Vec<Row<'t>> {
+    by_rank.sort_by_key(|event| std::cmp::Reverse(rank(event)));
+    let mut short = by_rank.split_off(by_rank.len().min(MOST_ROWS));
+    short.extend(by_rank.extract_if(.., |event| is_short(timeline, event)));
+    by_rank.sort_by_key(|event| event.start_us);
+    let row = |event: &&'t Event| {
+        let parent = parent_in_lane(timeline, event);
+        let is_shown = |parent: &Event| by_rank.iter().any(|shown| shown.id == parent.id);
+        Row {
+            lane,
+            label: label(event),
+            depth: usize::from(parent.is_some_and(is_shown)),
+            content: Content::One(event),
+        }
+    };
+    let mut rows: Vec<Row<'t>> = by_rank.iter().map(row).collect();
+    short.sort_by_key(|event| event.start_us);
+    rows.extend(many(lane, 0, "short systemd units", short));
+    rows
+}
+
+/// How much an event matters: first those that every timeline has, then the longest.
+fn rank(event: &Event) -> (bool, u64) {
+    (KnownEvent::find(&event.id).is_some(), event.duration_us().unwrap_or(u64::MAX))
 }
 
 /// Whether an event is too short for a row of its own.
 fn is_short(timeline: &Timeline, event: &Event) -> bool {
-    let (is_known, is_on_path, us) = rank(timeline, event);
-    !is_known && !is_on_path && us < timeline.last_us() / 100
+    let (is_known, us) = rank(event);
+    !is_known && us < timeline.last_us() / 100
+}
+
+/// Whether an event of the critical path is too short for a row of its own, and begins soon after the one before it.
+fn follows_closely(timeline: &Timeline, event: &Event) -> bool {
+    let begun = event.waited_for.as_ref().map_or(0, |wait| wait.until_us);
+    is_short(timeline, event) && event.start_us.saturating_sub(begun) < timeline.last_us() / 100
 }
 
 /// A row for many events; none for no event. `what` is their plural.
 fn many<'t>(lane: Lane, depth: usize, what: &str, events: Vec<&'t Event>) -> Option<Row<'t>> {
-    let label = match events[..] {
-        [event] => label(event),
-        _ => format!("{} {what}", events.len()),
-    };
-    (!events.is_empty()).then_some(Row { lane, label, depth, content: Content::Many(events) })
+    match events[..] {
+        [] => None,
+        [event] => Some(Row { lane, label: label(event), depth, content: Content::One(event) }),
+        _ => Some(Row { lane, label: format!("{} {what}", events.len()), depth, content: Content::Many(events) }),
+    }
 }
 
 /// Rows for many events, in which events that overlap are below each other. The first row has the label. If there are too
@@ -170,7 +186,8 @@ fn descendants<'t>(event: &'t Event, children: &Children<'t>) -> Vec<(usize, &'t
 /// The commands of ecs-bootstrap with their stages and requests.
 pub(super) fn steps(timeline: &Timeline) -> Vec<Steps<'_>> {
     let children = children(timeline);
-    let commands = timeline.events.iter().filter(|event| event.lane == Lane::Bootstrap && event.parent.is_none());
+    let is_command = |event: &&Event| event.lane == Lane::Bootstrap && parent_in_lane(timeline, event).is_none();
+    let commands = timeline.events.iter().filter(is_command);
     let steps = commands.map(|command| Steps { command, rows: step_rows(command, &children) });
     steps.filter(|steps| !steps.rows.is_empty()).collect()
 }

@@ -1,10 +1,12 @@
 //! What a timeline says in a few words: how the boot ended, and what it waited for.
 //!
-//! In: a timeline. Out: the title, and the parts of the critical path with their times.
+//! In: a timeline. Out: the title, and the parts of the critical path with their times. All are about the same time: from
+//! the origin to the end of the critical path.
 
 use super::time::duration;
 use crate::redaction;
-use crate::timeline::{Event, Timeline, id};
+use crate::render::timeline::since;
+use crate::timeline::{Event, KnownEvent, Timeline, id};
 
 /// A wait is named in its row if it takes at least this part of the whole time.
 const SHORTEST_WAIT: f64 = 0.03;
@@ -26,29 +28,7 @@ pub(super) fn label(event: &Event) -> String {
 
 /// An event in a sentence, as in `waited for ...`.
 fn phrase(event: &Event) -> String {
-    let phrase = match event.id.as_str() {
-        id::LAUNCH => "the launch",
-        id::KERNEL => "the kernel",
-        id::INITRD => "the initrd",
-        id::USERSPACE => "systemd",
-        id::NETWORK_ONLINE => "the network",
-        id::CLOUD_INIT_LOCAL => "cloud-init's local stage",
-        id::CLOUD_INIT_NETWORK => "cloud-init's network stage",
-        id::CLOUD_CONFIG => "cloud-init's config stage",
-        id::CLOUD_FINAL => "cloud-init's final stage",
-        id::USER_DATA => "user data",
-        id::DOCKER => "docker",
-        id::RUN => "ecs-bootstrap run",
-        id::ECS => "the start of ecs.service",
-        id::AGENT_STARTED => "the start of the agent",
-        id::REGISTERED => "the registration",
-        id::CONNECTED => "the connection to ECS",
-        id::VERIFY => "ecs-bootstrap verify",
-        id::REPORTED => "the report",
-        id::FIRST_TASK => "the first task",
-        _ => return label(event),
-    };
-    phrase.to_owned()
+    KnownEvent::find(&event.id).map_or_else(|| label(event), |known| known.phrase.to_owned())
 }
 
 /// The title: how far the boot came, and when.
@@ -57,21 +37,17 @@ pub(super) fn title(timeline: &Timeline) -> String {
     let cluster = timeline.cluster.as_ref().map(|cluster| format!(" in cluster {cluster}")).unwrap_or_default();
     let name = redaction::line(&format!("{instance}{cluster}"));
     let since = since(timeline);
-    let reached = [(id::REPORTED, "ready"), (id::CONNECTED, "connected to ECS"), (id::REGISTERED, "registered")];
-    let reached = reached.into_iter().find_map(|(id, what)| timeline.event(id).map(|event| (what, event.start_us)));
+    let reached = [
+        (id::FIRST_TASK, "the first task ran"),
+        (id::REPORTED, "ready"),
+        (id::CONNECTED, "connected to ECS"),
+        (id::REGISTERED, "registered"),
+    ];
+    let last = critical_path(timeline).pop();
+    let reached = last.and_then(|last| Some((reached.iter().find(|(id, _)| *id == last.id)?.1, last.start_us)));
     match reached {
         Some((what, us)) => format!("{name}: {what} {} after {since}", duration(us)),
         None => format!("{name}: not registered {} after {since}", duration(timeline.last_us())),
-    }
-}
-
-/// The moment of the origin, as in `after ...`.
-pub(super) fn since(timeline: &Timeline) -> &'static str {
-    match timeline.origin.event.as_str() {
-        id::LAUNCH => "the launch",
-        id::KERNEL => "the start of the kernel",
-        id::INITRD => "the start of the initrd",
-        _ => "the start of systemd",
     }
 }
 
@@ -86,7 +62,8 @@ pub(super) fn longest_part(timeline: &Timeline) -> Option<String> {
     let whole = path.last().map(|event| event.end_us.unwrap_or(event.start_us))?.max(1);
     let longest = path.iter().flat_map(|event| parts(timeline, event)).max_by_key(|part| part.us)?;
     let percent = longest.us as f64 * 100.0 / whole as f64;
-    Some(format!("Longest wait: {} {}, {percent:.0} % of the time", duration(longest.us), longest.what))
+    let (longest_us, what) = (duration(longest.us), &longest.what);
+    Some(format!("Longest wait: {longest_us} {what}, {percent:.0} % of these {}", duration(whole)))
 }
 
 /// The one or two parts that an event adds to the critical path: the time between what it waited for and its start, and
@@ -118,16 +95,11 @@ pub(super) fn main_part<'t>(timeline: &'t Timeline, event: &'t Event) -> &'t Eve
     longest.unwrap_or(event)
 }
 
-/// What an event on the critical path waited for, as a note for its row; `None` if it waited only briefly.
+/// The time between the step before and this one, as a note for its row; `None` if it is short.
 pub(super) fn wait_note(timeline: &Timeline, event: &Event) -> Option<String> {
     let shortest = (timeline.last_us() as f64 * SHORTEST_WAIT) as u64;
     let wait = event.waited_for.as_ref()?;
     let before = timeline.event(&wait.event)?;
     let gap = event.start_us.saturating_sub(wait.until_us);
-    let main = main_part(timeline, before);
-    let waited = main.duration_us().unwrap_or_default();
-    if waited >= gap && waited > shortest {
-        return Some(format!("waited {} for {}", duration(waited), phrase(main)));
-    }
     (gap > shortest).then(|| format!("{} after {}", duration(gap), phrase(before)))
 }

@@ -66,14 +66,42 @@ fn contains(timeline: &Timeline, wanted: &str) {
 }
 
 #[test]
-fn the_longest_wait_is_in_the_headline_and_in_the_row_of_what_waited() {
+fn the_longest_wait_is_in_the_headline() {
     let timeline = with_user_data();
     contains(&timeline, "i-0123456789abcdef0 in cluster prod: registered 31.5 s after the launch");
-    contains(&timeline, "Longest wait: 20.1 s for user data, 64 % of the time");
-    contains(&timeline, "waited 20.1 s for user data");
+    contains(&timeline, "Longest wait: 20.1 s for user data, 64 % of these 31.5 s");
     contains(&timeline, "9.00 s after the launch");
     contains(&timeline, "1.00 s after the start of ecs.service");
-    contains(&timeline, "registered 31.5 s");
+}
+
+/// The labels of the rows of one plot, from the top to the bottom.
+fn labels(rows: Vec<super::rows::Row<'_>>) -> Vec<String> {
+    rows.into_iter().map(|row| row.label).collect()
+}
+
+#[test]
+fn every_command_has_a_row_also_if_user_data_ran_it() {
+    let mut timeline = with_user_data();
+    for event in &mut timeline.events {
+        if event.id == id::RUN {
+            event.parent = Some(id::USER_DATA.to_owned());
+        }
+    }
+    let path = super::rows::path(&timeline);
+    let beside = labels(super::rows::beside(&timeline, &path));
+    assert_eq!(labels(path), ["launch", "kernel", "cloud-final", "user-data", "ecs", "registered"]);
+    assert_eq!(beside, ["run"]);
+    contains(&timeline, "run in detail, from 10.0 s");
+}
+
+#[test]
+fn title_and_percentage_are_about_the_same_time() {
+    let mut timeline = with_user_data();
+    let registered = timeline.event(id::REGISTERED).unwrap().clone();
+    timeline.events.push(after(&registered, event(id::FIRST_TASK, Lane::Task, 40_200_000, Some(40_200_000))));
+    timeline.critical_path.push(id::FIRST_TASK.to_owned());
+    contains(&timeline, "i-0123456789abcdef0 in cluster prod: the first task ran 40.2 s after the launch");
+    contains(&timeline, "Longest wait: 20.1 s for user data, 50 % of these 40.2 s");
 }
 
 #[test]
@@ -112,7 +140,7 @@ fn many_requests_are_in_one_group_of_rows() {
     }
     let picture = picture(&timeline);
     assert!(picture.height < 900.0, "{}", picture.height);
-    contains(&timeline, "300 steps");
+    contains(&timeline, "288 more steps");
 }
 
 /// The top and the bottom of a text: larger than the letters of every usual font.

@@ -11,6 +11,9 @@ use crate::timeline::sources::{AgentContainer, LoggedLine, Sources};
 const STARTS: &str = "Starting Amazon ECS Agent";
 const REGISTERED: &str = "Registered container instance with cluster";
 const CONNECTED: &str = "Connected to ACS endpoint";
+/// The agent logs this when it removes the containers of a task that stopped 3 hours ago, or as long ago as
+/// ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION says. The first letter is large or small, depending on the version.
+const CLEANS_UP: &str = "leaning up task's containers and data";
 
 const SECOND_US: i64 = 1_000_000;
 /// How much later than a line of the log the same line may be in the output of the container, beside the second.
@@ -64,14 +67,12 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    /// The first line with this message in this boot: its wall clock time and its monotonic time.
+    /// The first line with this message that is not of an earlier boot: its wall clock time and its monotonic time. If
+    /// that is ambiguous, no later line is the first one either.
     fn first_line(&self, lines: &[LoggedLine], message: &str, resolution: i64) -> Option<(i64, Result<i64, String>)> {
         let of_message = lines.iter().filter(|line| line.message.contains(message));
-        let times: Vec<_> = of_message.map(|line| (line.unix_us, self.draft.clock.monotonic(line.unix_us))).collect();
-        let is_of_boot = |at: &i64| at.saturating_add(resolution) >= self.boot_start;
-        let of_boot = times.iter().find(|(_, at)| at.as_ref().is_ok_and(is_of_boot));
-        // A line whose time is ambiguous may be the first one.
-        of_boot.or_else(|| times.iter().find(|(_, at)| at.is_err())).cloned()
+        let mut times = of_message.map(|line| (line.unix_us, self.draft.clock.monotonic(line.unix_us)));
+        times.find(|(_, at)| at.as_ref().map_or(true, |at| at.saturating_add(resolution) >= self.boot_start))
     }
 
     fn in_log(&self, message: &str) -> Option<(i64, Result<i64, String>)> {
@@ -96,6 +97,7 @@ impl Reader<'_> {
             (_, Ok(_)) if self.is_restarted => {
                 "ecs.service was started again, and ecs-agent.log no longer has its first start".to_owned()
             }
+            (_, Ok(AgentContainer { output: Err(output), .. })) => output.clone(),
             (_, Ok(_)) => format!("the output of the agent's container has no line `{message}` in this boot"),
             (Err(log), Err(_)) => log.clone(),
             (Ok(_), Err(container)) => container.clone(),
@@ -112,19 +114,20 @@ impl Reader<'_> {
             Ok(Found::moment(id::AGENT_STARTED, at, "docker: ecs-agent"))
         };
         match (self.in_log(STARTS), of_container) {
-            (Some((logged, _)), Some(unix_us))
+            (Some((_, Err(reason))), _) => Err(reason),
+            (Some((logged, Ok(_))), Some(unix_us))
                 if (logged - MAX_START_US..=logged + SECOND_US + OUTPUT_DELAY_US).contains(&unix_us) =>
             {
                 precise(unix_us)
             }
-            (Some((_, at)), _) => Ok(self.coarse(id::AGENT_STARTED, at?)),
+            (Some((_, Ok(at))), _) => Ok(self.coarse(id::AGENT_STARTED, at)),
             (None, Some(unix_us)) if !self.is_restarted => precise(unix_us),
             (None, _) => Err(self.unknown(STARTS)),
         }
     }
 
     fn logged(&self, id: &'static str, message: &str) -> Result<Found, String> {
-        let output = self.container().map_or(&[][..], |container| &container.output);
+        let output = self.container().and_then(|container| container.output.as_deref().ok()).unwrap_or_default();
         let precise = |at: i64| Found::moment(id, at, "docker: output of ecs-agent");
         let Some((logged, at)) = self.in_log(message) else {
             if self.is_restarted {
@@ -133,20 +136,37 @@ impl Reader<'_> {
             let (_, at) = self.first_line(output, message, 0).ok_or_else(|| self.unknown(message))?;
             return Ok(precise(at?));
         };
+        let at = at?;
         let is_same = |line: &&LoggedLine| {
             line.message.contains(message) && (logged..=logged + SECOND_US + OUTPUT_DELAY_US).contains(&line.unix_us)
         };
         match output.iter().find(is_same) {
             Some(line) => Ok(precise(self.draft.clock.monotonic(line.unix_us)?)),
-            None => Ok(self.coarse(id, at?)),
+            None => Ok(self.coarse(id, at)),
         }
     }
 
     fn first_task(&self) -> Result<Found, String> {
         let starts = self.sources.task_starts.as_ref().map_err(Clone::clone)?;
-        let times = starts.iter().filter_map(|unix_us| self.draft.clock.monotonic(*unix_us).ok());
-        let first = times.filter(|at| *at >= self.boot_start).min();
-        let none = "docker has no container of a task that started in this boot";
-        first.map(|at| Found::moment(id::FIRST_TASK, at, "docker: container of a task")).ok_or_else(|| none.to_owned())
+        let times: Result<Vec<i64>, String> =
+            starts.iter().map(|unix_us| self.draft.clock.monotonic(*unix_us)).collect();
+        let first = times?.into_iter().filter(|at| *at >= self.boot_start).min();
+        let Some(first) = first else {
+            return Err("docker has no container of a task that started in this boot".to_owned());
+        };
+        // Each start of the agent is in the same log as its removals, so a log with the first start has all removals.
+        if self.in_log(STARTS).is_none_or(|(_, at)| at.is_err()) {
+            return Err(
+                "the agent removes the containers of stopped tasks, and ecs-agent.log does not show whether it \
+                        has removed the first one"
+                    .to_owned(),
+            );
+        }
+        if self.in_log(CLEANS_UP).is_some() {
+            return Err(
+                "the agent has removed the containers of stopped tasks, and one of them may be the first".to_owned()
+            );
+        }
+        Ok(Found::moment(id::FIRST_TASK, first, "docker: container of a task"))
     }
 }

@@ -17,9 +17,7 @@ pub(super) fn add(sources: &Sources, draft: &mut Draft) {
             "verify" => id::VERIFY,
             _ => continue,
         };
-        if let Err(reason) = add_command(id, record, draft) {
-            draft.miss(id, reason);
-        }
+        add_command(id, record, draft);
     }
     let ran = |command: &str| sources.records.iter().any(|record| record.command == command);
     draft.miss(id::RUN, if ran("verify") { "`run` left no record in this boot" } else { NEVER_RAN });
@@ -42,16 +40,14 @@ pub(super) fn add(sources: &Sources, draft: &mut Draft) {
     draft.add_or_miss(id::REPORTED, reported);
 }
 
-fn add_command(id: &'static str, record: &CommandRecord, draft: &mut Draft) -> Result<(), String> {
-    let unix_us = i64::try_from(record.started_unix_us).map_err(|_| "its record has no valid time".to_owned())?;
-    let start = draft.clock.monotonic(unix_us)?;
+fn add_command(id: &'static str, record: &CommandRecord, draft: &mut Draft) {
+    let start = record.started_monotonic_us;
     let after = |us: u64| start.saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
     let unit = format!("ecs-bootstrap{}.service", if id == id::VERIFY { "-verify" } else { "" });
     let mut command = Found::expected(id, start, Some(after(record.duration_us)), format!("record of `{id}`"));
     // Run by hand, or from user data, it belongs to no unit of ecs-bootstrap.
-    let is_inside = |by: &&str| {
-        draft.get(by).is_some_and(|by| by.start <= start && by.end.is_none_or(|end| id == id::VERIFY || end >= start))
-    };
+    let is_inside =
+        |by: &&str| draft.get(by).is_some_and(|by| by.start <= start && by.end.is_none_or(|end| start <= end));
     command.parent = [unit.as_str(), id::USER_DATA].into_iter().find(is_inside).map(str::to_owned);
     let part = |part_id: String, parent: &str, step: &Step, label: String| {
         let (start, end) = (after(step.start_us), after(step.start_us.saturating_add(step.duration_us)));
@@ -79,5 +75,4 @@ fn add_command(id: &'static str, record: &CommandRecord, draft: &mut Draft) -> R
         draft.add(part(format!("{parent}.{}", number + 1), &parent, request, label));
     }
     draft.add(command);
-    Ok(())
 }

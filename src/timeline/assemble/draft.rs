@@ -3,30 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::timeline::clock::Clock;
-use crate::timeline::{Event, Lane, MissingEvent, Origin, Wait, id};
-
-/// The events that every timeline has or misses: id, label and lane, in the order in which they usually happen.
-const EXPECTED: [(&str, &str, Lane); 19] = [
-    (id::LAUNCH, "EC2 launches the instance", Lane::System),
-    (id::KERNEL, "kernel", Lane::System),
-    (id::INITRD, "initrd", Lane::System),
-    (id::USERSPACE, "systemd starts the host", Lane::System),
-    (id::CLOUD_INIT_LOCAL, "cloud-init finds the metadata", Lane::CloudInit),
-    (id::NETWORK_ONLINE, "network online", Lane::Network),
-    (id::CLOUD_INIT_NETWORK, "cloud-init reads user data", Lane::CloudInit),
-    (id::CLOUD_CONFIG, "cloud-init applies cloud-config", Lane::CloudInit),
-    (id::RUN, "ecs-bootstrap run", Lane::Bootstrap),
-    (id::DOCKER, "docker starts", Lane::Docker),
-    (id::CLOUD_FINAL, "cloud-init runs its last stage", Lane::CloudInit),
-    (id::USER_DATA, "user data runs", Lane::CloudInit),
-    (id::ECS, "ecs.service starts", Lane::Agent),
-    (id::AGENT_STARTED, "agent started", Lane::Agent),
-    (id::REGISTERED, "registered", Lane::Agent),
-    (id::CONNECTED, "connected", Lane::Agent),
-    (id::VERIFY, "ecs-bootstrap verify", Lane::Bootstrap),
-    (id::REPORTED, "ready reported", Lane::Bootstrap),
-    (id::FIRST_TASK, "first task runs", Lane::Task),
-];
+use crate::timeline::{Event, KNOWN_EVENTS, KnownEvent, Lane, MissingEvent, Origin, Wait, id};
 
 /// The events that follow from each other, in this order, and end the boot of an instance.
 pub(super) const MILESTONES: [&str; 5] =
@@ -49,10 +26,7 @@ pub(super) struct Found {
 impl Found {
     /// One of the expected events.
     pub(super) fn expected(id: &str, start: i64, end: Option<i64>, source: impl Into<String>) -> Found {
-        let (label, lane) = EXPECTED
-            .iter()
-            .find(|(known, ..)| *known == id)
-            .map_or((id, Lane::System), |(_, label, lane)| (*label, *lane));
+        let (label, lane) = KnownEvent::find(id).map_or((id, Lane::System), |known| (known.label, known.lane));
         Found {
             id: id.to_owned(),
             label: label.to_owned(),
@@ -169,11 +143,11 @@ impl Draft {
             None => "the start of this boot is not known",
         };
         let is_missing = |id: &str| !events.iter().any(|event| event.id == id);
-        let missing = EXPECTED.iter().filter(|(id, ..)| is_missing(id)).map(|(id, label, lane)| MissingEvent {
-            id: (*id).to_owned(),
-            label: (*label).to_owned(),
-            lane: *lane,
-            reason: self.reasons.get(id).cloned().unwrap_or_else(|| unplaced.to_owned()),
+        let missing = KNOWN_EVENTS.iter().filter(|known| is_missing(known.id)).map(|known| MissingEvent {
+            id: known.id.to_owned(),
+            label: known.label.to_owned(),
+            lane: known.lane,
+            reason: self.reasons.get(known.id).cloned().unwrap_or_else(|| unplaced.to_owned()),
         });
         missing.collect()
     }

@@ -51,7 +51,7 @@ fn pairs(sources: &Sources) -> Vec<Moment> {
     let boot = sources.boot.as_ref().ok();
     let of_boot = boot.into_iter().flat_map(|boot| [boot.kernel, boot.initrd, boot.userspace, boot.finish]);
     let of_unit = |unit: &UnitTimes| [unit.inactive_exit, unit.active_enter, unit.inactive_enter];
-    let of_units = sources.units.values().flat_map(of_unit);
+    let of_units = sources.units.iter().flat_map(|units| units.values()).flat_map(of_unit);
     let of_journal = sources.journal.iter().flatten().map(|entry| Some(entry.at));
     of_boot.chain(of_units).chain(of_journal).flatten().collect()
 }

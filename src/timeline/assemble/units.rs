@@ -44,7 +44,7 @@ impl FirstStarts {
 }
 
 pub(super) fn first_starts(sources: &Sources) -> FirstStarts {
-    let mut first = FirstStarts { times: sources.units.clone(), restarted: Vec::new() };
+    let mut first = FirstStarts { times: sources.units.clone().unwrap_or_default(), restarted: Vec::new() };
     let Ok(journal) = &sources.journal else { return first };
     for (name, times) in &mut first.times {
         let of_unit: Vec<&JournalEntry> = journal.iter().filter(|entry| entry.unit == *name).collect();
@@ -75,8 +75,7 @@ pub(super) fn add(sources: &Sources, first: &FirstStarts, draft: &mut Draft) {
                 open.push(name);
             }
             None => {
-                let known = names.iter().find(|name| sources.units.contains_key(**name));
-                draft.miss(id, missing(known.unwrap_or(&names[0]), sources));
+                draft.miss(id, missing(names, sources));
             }
         }
     }
@@ -146,11 +145,13 @@ fn lane(name: &str) -> Lane {
     }
 }
 
-/// Why a unit has no event.
-fn missing(name: &str, sources: &Sources) -> String {
-    match (&sources.boot, sources.units.contains_key(name)) {
-        (Err(reason), _) => reason.clone(),
-        (Ok(_), true) => format!("{name} has not started in this boot"),
-        (Ok(_), false) => format!("systemd has no unit {name}"),
+/// Why a unit with one of these names has no event.
+fn missing(names: &[&str], sources: &Sources) -> String {
+    match &sources.units {
+        Err(reason) => reason.clone(),
+        Ok(units) => match names.iter().find(|name| units.contains_key(**name)) {
+            Some(name) => format!("{name} has not started in this boot"),
+            None => format!("systemd has no unit {}", names[0]),
+        },
     }
 }

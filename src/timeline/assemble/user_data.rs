@@ -25,26 +25,28 @@ fn found(log: &str, draft: &Draft) -> Result<Found, String> {
     let Some(stage) = begins else {
         return Err("cloud-init's last stage, which runs user data, is missing".to_owned());
     };
-    let is_of_boot = |at: &i64| at.saturating_add(RESOLUTION_US as i64) >= stage;
-    let times = |word: &str| -> Vec<(Result<i64, String>, String)> {
+    let mut lines = log.lines();
+    let mut next = |word: &str, from: i64| {
         let prefix = format!("{word}: {MODULE}:");
-        let of_line = |line: &str| {
+        lines.by_ref().find_map(|line| {
             let (unix_us, text) = parse(line)?;
             let text = text.replace("scripts-user", "scripts_user");
-            text.contains(&prefix).then(|| (draft.clock.monotonic(unix_us), text))
-        };
-        log.lines().filter_map(of_line).collect()
+            let at = draft.clock.monotonic(unix_us);
+            // A line with an ambiguous time may be the next one, so no later line is.
+            let is_next = text.contains(&prefix) && at.as_ref().map_or(true, |at| *at >= from);
+            is_next.then_some((at, text))
+        })
     };
-    let started = times("start");
-    let Some(start) = started.iter().find_map(|(at, _)| at.as_ref().ok().copied().filter(is_of_boot)) else {
-        let ambiguous = started.into_iter().next_back().and_then(|(at, _)| at.err());
-        return Err(ambiguous.unwrap_or_else(|| "cloud-init.log has no run of user data in this boot".to_owned()));
+    let Some((start, _)) = next("start", stage.saturating_sub(RESOLUTION_US as i64)) else {
+        return Err("cloud-init.log has no run of user data in this boot".to_owned());
     };
-    let finished = times("finish").into_iter().find(|(at, _)| at.as_ref().is_ok_and(|at| *at >= start));
-    let (end, text) = finished.map_or((None, String::new()), |(at, text)| (at.ok(), text));
+    let start = start?;
+    let finished = next("finish", start);
+    let text = finished.as_ref().map_or("", |(_, text)| text.as_str());
     if text.contains("previously ran") {
         return Err("user data ran in an earlier boot; cloud-init runs it once for each instance".to_owned());
     }
+    let end = finished.map(|(at, _)| at).transpose()?;
     let mut event = Found::expected(id::USER_DATA, start, end, "cloud-init.log: scripts_user");
     event.resolution_us = RESOLUTION_US;
     event.parent = Some(id::CLOUD_FINAL.to_owned());

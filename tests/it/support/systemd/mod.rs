@@ -15,9 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod bus;
 
-/// How long before the test the host booted.
-const BOOT: Duration = Duration::from_secs(10);
-
 /// The outcome of the next starts of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
@@ -212,7 +209,7 @@ impl Systemd {
     /// Starts the bus in `folder`. Unit files that a test writes below `root` are loaded when they are requested.
     pub fn start(folder: &Path, root: &Path) -> Self {
         let (daemon, address) = start_bus(folder);
-        let booted = now() - BOOT.as_micros() as u64;
+        let booted = now() - monotonic_us();
         let state = State { units: ami_units(), root: root.to_owned(), booted, ..State::default() };
         let state = Arc::new(Mutex::new(state));
         let hook: Arc<Mutex<Option<Hook>>> = Arc::default();
@@ -384,6 +381,14 @@ fn start_bus(folder: &Path) -> (Child, String) {
     let stdout = daemon.stdout.take().expect("its output is piped");
     BufReader::new(stdout).read_line(&mut line).expect("the bus's address");
     (daemon, address)
+}
+
+/// The records of ecs-bootstrap have the true monotonic time, so the simulated host booted when this machine did.
+fn monotonic_us() -> u64 {
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(sd_notify::NotifyState::MonotonicUsec(us)) => us as u64,
+        other => panic!("no monotonic time: {other:?}"),
+    }
 }
 
 fn now() -> u64 {
