@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,15 +31,49 @@ class Broken(Exception):
 
 
 def isolate():
-    """Continues in new network, mount and process namespaces, which end with this process. An ordinary user becomes root
-    in them."""
+    """Continues in new network, mount and process namespaces, with an empty folder `FOLDER` in memory. An ordinary user
+    becomes root in them. The first process only waits: when it ends, for whatever reason, the kernel ends everything that
+    was started in the namespaces, and their mounts and devices."""
     outside = os.readlink("/proc/self/ns/net")
     if os.environ.get(ISOLATED) in (None, outside):
-        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-        os.environ[ISOLATED] = outside
-        os.execvp("unshare", ["unshare", *as_root, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                              sys.executable, *sys.argv])
+        sys.exit(isolated(outside))
+    call("mount", "-t", "tmpfs", "tmpfs", folder())
     call("ip", "link", "set", "lo", "up")
+
+
+# The variable with the path of the folder of this run.
+FOLDER = "ECS_BOOTSTRAP_BENCH_FOLDER"
+
+
+def folder():
+    """The folder of this run; its files are in memory, and end with the namespaces."""
+    return pathlib.Path(os.environ[FOLDER])
+
+
+def isolated(outside):
+    """Runs this script again in new namespaces. Returns its exit code; for a signal, 128 and its number."""
+    for program, package in ("ip", "iproute2"), ("unshare", "util-linux"), ("setpriv", "util-linux"), ("mount", "mount"):
+        if not shutil.which(program):
+            print(f"error: `{program}` is needed (Debian's package {package})", file=sys.stderr)
+            return 1
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    place, signals = tempfile.mkdtemp(prefix="ecs-bench-"), []
+    try:
+        # A session of its own, so that a terminal sends its signals only to the process that waits.
+        inner = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", *as_root, "--net", "--mount", "--pid", "--fork",
+                                  "--kill-child", "--mount-proc", sys.executable, *sys.argv], start_new_session=True,
+                                 env={**os.environ, ISOLATED: outside, FOLDER: place})
+
+        def end(number, _):
+            signals.append(number)
+            inner.kill()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        status = inner.wait()
+        return 128 + signals[0] if signals else status if status >= 0 else 128 - status
+    finally:
+        os.rmdir(place)
 
 
 def call(*command, **options):
@@ -107,7 +142,7 @@ class Bed:
 
     def __init__(self, simulator, delayed=False):
         self.simulator, self.delayed = simulator, delayed
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ecs-bench-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=folder()))
         self.link = self.server = self.environment = self.root = self.undo = None
 
     def __enter__(self):
@@ -121,9 +156,7 @@ class Bed:
 
     def start_all(self, undo):
         """Starts everything. `undo` gets what ends it again."""
-        undo.callback(self.folder.rmdir)
-        # In memory: the time of fsync(2) depends on the disk, not on the programs.
-        mount(undo, self.folder, "-t", "tmpfs", "tmpfs")
+        undo.callback(shutil.rmtree, self.folder)
         # systemctl(1) looks for this folder, and must not find the systemd of this machine.
         mount(undo, "/run", "-t", "tmpfs", "tmpfs")
         os.makedirs("/run/systemd/system")

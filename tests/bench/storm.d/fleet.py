@@ -16,6 +16,7 @@ import signal
 import tempfile
 import time
 
+import bed
 import services
 
 # By scenario: the tags in instance metadata (None: not enabled), whether DescribeTags returns the tag that names the
@@ -28,6 +29,8 @@ SCENARIOS = {
 # How many instances start in each second. A throttled instance waits and costs nothing, so many can start. With the tag in
 # instance metadata all are verified at the same time, which two cores can do for about forty in a second.
 STARTS = {"imds-tag": 25, "describe-tags": 100, "cluster-tags": 100}
+# How many instances are observed alone, and the seconds from one start to the next: the agent connects within 2.7 s.
+ALONE, APART = 9, 3.0
 # The clusters of the account, with their tags. One has the wanted tag.
 CLUSTERS = {services.CLUSTER: {"team": "web"}} | {f"other-{number}": {"team": "batch"} for number in range(9)}
 # A run that takes longer than this is ended, and its instances count as not ready.
@@ -51,6 +54,7 @@ class Instance:
     started_at: float | None = None
     configured_at: float | None = None
     registered_at: float | None = None
+    connected_at: float | None = None
     ready_at: float | None = None
     failure: str = ""
     servers: list = dataclasses.field(default_factory=list)
@@ -112,8 +116,8 @@ def make_root(folder, index):
 class Fleet:
     """The instances of one run, and their processes."""
 
-    def __init__(self, binary, scenario, count, over, seed, folder):
-        self.binary, self.scenario, self.count, self.over = binary, scenario, count, over
+    def __init__(self, binary, scenario, starts, over, seed, folder):
+        self.binary, self.scenario, self.starts, self.over = binary, scenario, starts, over
         self.random, self.folder = random.Random(seed), folder
         self.programs = os.path.join(folder, "bin")
         self.running, self.late = {}, []
@@ -133,7 +137,7 @@ class Fleet:
         self.start = time.monotonic()
         self.api = services.Api(self.clock, CLUSTERS, in_api)
         instances = [Instance(index, f"127.1.{index // 250}.{1 + index % 250}", make_root(self.folder, index))
-                     for index in range(self.count)]
+                     for index in range(len(self.starts))]
         metadata = {one.address: services.Metadata(one, listing, self.clock) for one in instances}
         handlers = {one.address: self.api.handler(one) for one in instances}
         loop, self.overload = asyncio.get_running_loop(), asyncio.Event()
@@ -144,7 +148,7 @@ class Fleet:
         used = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         self.start = time.monotonic()
         ticking, ending = asyncio.create_task(self.tick()), asyncio.create_task(self.overload.wait())
-        tasks = [asyncio.create_task(self.life(one, self.random.uniform(0, self.over))) for one in instances]
+        tasks = [asyncio.create_task(self.life(one, start)) for one, start in zip(instances, self.starts)]
         all_done = asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.wait([all_done, ending], timeout=LONGEST, return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, all_done, ticking, ending]:
@@ -259,16 +263,27 @@ def last_line(text):
 
 def observe(binary, scenario, count, over, seed):
     """Runs a scenario with a number of instances that start at random times within `over` seconds."""
-    shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = tempfile.mkdtemp(prefix="ecs-bootstrap-storm-", dir=shared_memory)
-    wanted = 16 * count + 256  # the agent's socket, the process, and up to a dozen connections
+    chance = random.Random(seed)
+    return observed(binary, scenario, [chance.uniform(0, over) for _ in range(count)], over, seed)
+
+
+def observe_alone(binary, scenario, seed):
+    """Runs a scenario with instances of which each starts when the one before is ready."""
+    starts = [index * APART for index in range(ALONE)]
+    return observed(binary, scenario, starts, starts[-1], seed)
+
+
+def observed(binary, scenario, starts, over, seed):
+    """Runs a scenario with an instance for each of the times in `starts`."""
+    folder = tempfile.mkdtemp(dir=bed.folder())
+    wanted = 16 * len(starts) + 256  # the agent's socket, the process, and up to a dozen connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
         except (ValueError, OSError) as error:
-            raise SystemExit(f"storm: {count} instances need {wanted} open files, but the limit is {hard}") from error
-    fleet = Fleet(binary, scenario, count, over, seed, folder)
+            raise SystemExit(f"storm: {len(starts)} instances need {wanted} open files, but the limit is {hard}") from error
+    fleet = Fleet(binary, scenario, starts, over, seed, folder)
     try:
         return asyncio.run(fleet.observe())
     finally:

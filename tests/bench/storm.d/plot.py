@@ -30,7 +30,8 @@ def dot(drawing, x, y):
     drawing.shape("text", f'<circle class="text" cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>')
 
 
-def arrivals(runs, titles):
+def arrivals(runs, times, titles):
+    """`times`: for each scenario the times of instances that run alone, from which the model begins."""
     shown = [run for run in runs.values() if model.CALLS[run.scenario]]
     title = f"Calls in each second while {len(shown[0].instances):,} instances start within {shown[0].over:g} s"
     drawing = svg.Drawing(WIDTH, TOP + len(shown) * (PANEL + BETWEEN), title)
@@ -44,19 +45,19 @@ def arrivals(runs, titles):
         drawing.write(x + 20, 49, words, "faint")
         x += 44 + 7 * len(words)
     for index, run in enumerate(shown):
-        panel(drawing, run, titles[run.scenario], TOP + index * (PANEL + BETWEEN) + 28)
+        panel(drawing, run, times[run.scenario], titles[run.scenario], TOP + index * (PANEL + BETWEEN) + 28)
     return drawing.text()
 
 
-def panel(drawing, run, title, top):
+def panel(drawing, run, times, title, top):
     """One scenario: the calls before ecs.config, with the admitted ones below the throttled ones."""
     wanted = model.CALLS[run.scenario]
-    calls = [call for call in run.calls if call[2] in wanted]
+    calls = model.before_config(run.scenario, run.calls)
     seconds = int(max(call[0] for call in calls)) + 1
     admitted = per_second([time for time, _, _, throttled in calls if not throttled], seconds)
     everything = per_second([call[0] for call in calls], seconds)
-    outcome = model.simulate(run.scenario, len(run.instances), run.over, model.Pauses.of_the_program())
-    modelled = per_second([call[0] for call in outcome.calls if call[2] in wanted], seconds)
+    outcome = model.simulate(run.scenario, len(run.instances), run.over, times)
+    modelled = per_second([call[0] for call in model.before_config(run.scenario, outcome.calls)], seconds)
     most = max(everything + modelled)
     bottom, across, scale = top + PANEL, (WIDTH - LEFT - RIGHT) / seconds, PANEL / most
     _, capacity, refill = services.BUCKETS[wanted[0]]

@@ -243,6 +243,7 @@ class Agent:
     # From the start of the unit to the first call, and from the registration to the connection: about what an agent
     # needs whose image is in the AMI.
     START, CONNECT = (1.0, 2.0), (0.3, 0.7)
+    FIRST_PAUSE, LONGEST_PAUSE, JITTER = 3.0, 192.0, (1.0, 1.2)
 
     def __init__(self, instance, api, random):
         self.instance, self.api, self.random = instance, api, random
@@ -251,18 +252,18 @@ class Agent:
         instance = self.instance
         self.log("info", "Starting Amazon ECS Agent")
         await asyncio.sleep(self.random.uniform(*self.START))
-        pause = 3.0
+        pause = self.FIRST_PAUSE
         while not self.api.admit(instance, "RegisterContainerInstance"):
             self.log("error", "Received non-terminal error from RegisterContainerInstance call, retrying with "
                               "exponential backoff", error="ThrottlingException: Rate exceeded")
-            await asyncio.sleep(pause * self.random.uniform(1, 1.2))
-            pause = min(192.0, pause * 2)
+            await asyncio.sleep(pause * self.random.uniform(*self.JITTER))
+            pause = min(self.LONGEST_PAUSE, pause * 2)
         instance.arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/{CLUSTER}/{instance.index:032x}"
         instance.registered_at = self.api.clock()
         self.log("info", "Registered container instance with cluster!")
         await self.listen()
         await asyncio.sleep(self.random.uniform(*self.CONNECT))
-        instance.connected = True
+        instance.connected, instance.connected_at = True, self.api.clock()
         self.log("info", "Connected to ACS endpoint")
 
     async def listen(self):
