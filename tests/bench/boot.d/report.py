@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Prints the table of tests/bench/boot, checks its limits, and writes both into the documentation with a plot.
 
-In: the file of results, one line of JSON for each boot (see events.py). Out: exit code 0 if all limits hold, otherwise 1."""
+In: the file of results, one line of JSON for each boot (see events.py). Out: exit code 0 if all limits were checked and
+hold, 1 if one does not, 3 if those that were checked hold. `--self-test` instead: prints `N passed, N failed` last."""
 
+import contextlib
+import io
 import json
 import pathlib
 import statistics
@@ -21,6 +24,9 @@ USUAL, EARLY = "runcmd", "early"
 OURS = ("sample", "baked")
 SLOWER = 0.1  # seconds by which our ways may be slower than the usual one
 EARLIER = 18  # seconds by which early start must be faster than every other variant, of 20 s of user data
+FEWEST = 9  # boots of each variant with each user data; from fewer, no limit is checked
+# Seconds of a boot, on average, in which another host may work.
+TOGETHER = 0.2
 TITLE = "Seconds from the start of PID 1 to registered, for each way to join a cluster"
 PICTURE = figures.ROOT / "docs/images/launch-to-ready.svg"
 
@@ -56,32 +62,69 @@ class Boots:
 
 
 def load(path):
+    """All boots, one dictionary for each."""
+    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def by_variant(boots):
     """The boots by variant and seconds of user data, in the order of NAMES."""
-    lines = [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()]
     found = {}
     for work in WORKS:
         for variant in NAMES:
-            if events := [one["events"] for one in lines if (one["variant"], one["user_data"]) == (variant, work)]:
+            if events := [one["events"] for one in boots if (one["variant"], one["user_data"]) == (variant, work)]:
                 found[variant, work] = Boots(events)
     return found
 
 
 def compare(boots):
-    """The table. A limit is in it if both sides were measured."""
-    table = figures.Table("boot")
-    for (variant, work), ours in boots.items():
-        what, usual = f"{WORKS[work]}: {NAMES[variant]}", boots.get((USUAL, work))
-        if work == 0 and variant in OURS and usual:
-            table.at_most_plus(what, ours.registered, usual.registered, SLOWER, figures.s)
-        elif usual and variant != USUAL:
-            table.compared(what, ours.registered, usual.registered, figures.s)
-        else:
-            table.reported(what, ours.registered, figures.s)
-    if early := boots.get((EARLY, 20)):
-        for variant in [variant for variant, work in boots if work == 20 and variant != EARLY]:
-            what = f"{WORKS[20]}: early start before {NAMES[variant]}"
-            table.at_most_plus(what, early.registered, boots[variant, 20].registered, -EARLIER, figures.s)
+    """The table: a row for each variant with each user data, and the limits. A limit for which boots are missing is
+    `unchecked`."""
+    table, found = figures.Table("boot"), by_variant(boots)
+    counts = {key: len(ours.events) for key, ours in found.items()}
+    enough = {key for key, count in counts.items() if count >= FEWEST}
+    for work in WORKS:
+        for variant in NAMES:
+            what, ours, usual = f"{WORKS[work]}: {NAMES[variant]}", found.get((variant, work)), found.get((USUAL, work))
+            limited = work == 0 and variant in OURS
+            if (variant, work) not in enough or limited and (USUAL, work) not in enough:
+                boots_of = ", ".join(f"{counts.get((name, work), 0)} of {name}" for name in dict.fromkeys([variant, USUAL]))
+                table.unchecked(what, f"needs {FEWEST} boots; there are {boots_of}", ours and ours.registered, figures.s)
+            elif limited:
+                table.at_most_plus(what, ours.registered, usual.registered, SLOWER, figures.s)
+            elif usual and variant != USUAL:
+                table.compared(what, ours.registered, usual.registered, figures.s)
+            else:
+                table.reported(what, ours.registered, figures.s)
+    for variant in NAMES:
+        what = f"{WORKS[20]}: early start before {NAMES[variant]}"
+        if variant != EARLY and {(EARLY, 20), (variant, 20)} <= enough:
+            table.at_most_plus(what, found[EARLY, 20].registered, found[variant, 20].registered, -EARLIER, figures.s)
+        elif variant != EARLY:
+            table.unchecked(what, f"needs {FEWEST} boots of both")
+    table.at_most("seconds of a boot in which another host worked (mean)", together(boots) / len(boots), TOGETHER, figures.s)
+    cost_of_sleepers(table, boots)
     return table
+
+
+def together(boots):
+    """The seconds in which two hosts worked at the same time."""
+    moments = sorted((moment, step) for one in boots for begin, end in one["working"]
+                     for moment, step in ((begin, 1), (end, -1)))
+    total, working, before = 0.0, 0, 0.0
+    for moment, step in moments:
+        total += moment - before if working > 1 else 0
+        working, before = working + step, moment
+    return total
+
+
+def cost_of_sleepers(table, boots):
+    """The same steps of boots beside hosts that sleep and of boots alone: from PID 1 until user data begins."""
+    what, event = "PID 1 to user data, beside hosts that sleep; peer: alone", "cloud-final.service begins"
+    alone, beside = ([one["events"][event] for one in boots
+                      if one["user_data"] and bool(one["beside"]) == is_beside and event in one["events"]]
+                     for is_beside in (False, True))
+    if alone and beside:
+        table.compared(what, figures.Sample(beside), figures.Sample(alone), figures.s)
 
 
 def waits_table(boots):
@@ -136,16 +179,41 @@ def draw_panel(drawing, y, heading, panel):
     return bottom + 40
 
 
+def self_test():
+    def boot(variant, work, registered, working=None):
+        return {"variant": variant, "user_data": work, "beside": 0, "working": [working or [0, 0]],
+                "events": {"registered": registered, "cloud-final.service begins": 3}}
+
+    def status(*changed, count=FEWEST, skip=()):
+        """Of boots in which all limits hold, apart from `changed`: (variant, seconds of user data, time)."""
+        times = {(variant, work): 5.0 if work == 0 or variant == EARLY else 25.0 for variant in NAMES for work in WORKS}
+        times |= {(variant, work): time for variant, work, time in changed}
+        boots = [boot(*key, time) for key, time in times.items() if key not in skip for _ in range(count)]
+        with contextlib.redirect_stderr(io.StringIO()):
+            return compare(boots).status()
+
+    cases = [("all limits hold", status(), 0), ("too few boots", status(count=FEWEST - 1), 3),
+             ("ours is slower than the usual way", status(("baked", 0, 5.2)), 1),
+             ("early start is not early", status((EARLY, 20, 8.0)), 1),
+             ("hosts one after the other", together([boot("runcmd", 0, 5, [0, 4]), boot("shell", 0, 5, [4, 9])]), 0),
+             ("hosts that work together", together([boot("runcmd", 0, 5, [0, 4]), boot("shell", 0, 5, [2, 9])]), 2)]
+    cases += [(f"{variant} with {work} s is missing", status(skip=[(variant, work)]), 3) for variant in NAMES for work in WORKS]
+    failed = [f"FAILED: {what}: {found}, wanted {wanted}" for what, found, wanted in cases if found != wanted]
+    print(*failed, f"{len(cases) - len(failed)} passed, {len(failed)} failed", sep="\n")
+    return 1 if failed else 0
+
+
 def main(results, update_docs=""):
     boots = load(results)
     table = compare(boots)
     if update_docs:
-        figures.write_part(figures.EXPLANATION, "boot-waits", waits_table(boots))
-        PICTURE.write_text(plot(boots), encoding="utf-8")
+        found = by_variant(boots)
+        figures.write_part(figures.EXPLANATION, "boot-waits", waits_table(found))
+        PICTURE.write_text(plot(found), encoding="utf-8")
         # Written here, so that the page has no link to a picture that was never made.
         figures.write_part(figures.EXPLANATION, "boot-plot", f"![{TITLE}](../images/{PICTURE.name})")
     return table.finish(bool(update_docs), figures.EXPLANATION)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(self_test() if sys.argv[1:] == ["--self-test"] else main(*sys.argv[1:]))
