@@ -4,7 +4,6 @@
 # Sourced by tests/run and tests/arm64/run, after tests/tools.sh. In: the folder `$cache`, and the name of the running
 # tier in `$tier`. Out: `summary` prints the failures and `N passed, N failed`.
 
-logs=${cache:?'must be set by the script that sources this file'}
 tier=''
 passed=0
 failed=0
@@ -42,7 +41,8 @@ unavailable() { fail "$1 is needed, and could not be installed or fetched"; }
 # Runs a command that prints the summary lines of Rust's test harness, and adds their numbers. A run that breaks off
 # counts as one failure. $1: how to name the command. The rest: the command.
 rust_tests() {
-    local named=$1 log=$logs/test.log status=0 ok bad
+    local named=$1 log status=0 ok bad
+    log=$(mktemp) # both scripts may run at the same time
     shift
     "$@" 2>&1 | tee "$log" || status=$?
     read -r ok bad < <(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$log" |
@@ -50,6 +50,7 @@ rust_tests() {
     passed=$((passed + ok))
     failed=$((failed + bad))
     remember_failures < <(failed_tests "$log")
+    rm "$log"
     if ((status != 0 && bad == 0)); then
         fail "\`$named\` ended with $status"
     elif ((ok + bad == 0)); then
@@ -62,7 +63,8 @@ cargo_test() { rust_tests "cargo test $*" cargo test --locked --no-fail-fast "$@
 # Runs a command whose last line is `N passed, N failed`, and adds its numbers. A run that breaks off counts as one
 # failure.
 counted() {
-    local log=$logs/counted.log ok='' bad='' status=0
+    local log ok='' bad='' status=0
+    log=$(mktemp)
     "$@" 2>"$log.stderr" | tee "$log" || status=$?
     read -r ok bad < <(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log") || true
     passed=$((passed + ${ok:-0}))
@@ -71,6 +73,7 @@ counted() {
     local line
     while IFS= read -r line; do not_checked+=("$line"); done < <(sed -n 's/^NOT CHECKED: //p' "$log")
     ((status == 0 || ${bad:-0} > 0)) || { tail -n 20 "$log.stderr" >&2 && fail "\`$*\` ended with $status"; }
+    rm "$log" "$log.stderr"
 }
 
 # Removes what the caller's environment would change, and sets what cargo needs.
