@@ -12,9 +12,11 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ISOLATED = "ECS_BOOTSTRAP_BENCH_ISOLATED"
@@ -202,6 +204,13 @@ class Bed:
         self.link.stdin.flush()
         if self.link.stdout.readline() != line:
             raise Broken("the link has ended")
+
+    def handshake(self):
+        """The seconds of a TCP handshake with the simulators, as this process sees them: one round trip of the link."""
+        with socket.socket() as one:
+            before = time.perf_counter()
+            one.connect((IMDS, 80))
+            return time.perf_counter() - before
 
     def command(self, line):
         """Sends a command to the simulators. Returns the answer."""

@@ -16,11 +16,15 @@ import figures
 import instructions
 from figures import Sample
 
+# Medians of fewer runs are not a check.
+FEWEST_RUNS = 9
 PARTS = ("latency", "instructions", "cpu", "resources", "report")
 ROUND_TRIPS = (0, 0.001, 0.005, 0.02, 0.08)
 # From here on the network decides the time, not the load of the machine.
 LIMITED_FROM = 0.02
 SHARE_OF_CHAIN = 1.1
+# How far the measured round trip of the link may be from the one that was set, where there is a limit.
+LINK_TOLERANCE = 0.05
 
 # Steps of which each needs the answer of the one before: one round trip each. What needs no answer of the step before is
 # beside it and costs no round trip: the further connections to instance metadata are opened while the token is awaited,
@@ -35,7 +39,7 @@ CHAINS = {
     "describe-tags": [*_METADATA, *_API, "DescribeTags"],
     "cluster-tags": [*_METADATA, *_API, "ListClusters", "DescribeClusters"],
 }
-RAW = "raw"
+RAW, LINK = "raw", "link"
 CHAINS[RAW] = _METADATA
 SOURCES = {
     "imds-tag": "a tag in instance metadata",
@@ -65,6 +69,16 @@ def check_config(host, wanted):
         raise bed.Broken(f"ecs.config has not the cluster `{wanted}`:\n{host.config()}")
 
 
+def result_of(host):
+    """What a run or a peer has done: the settings in `ecs.config`, and the units that it started. Only ecs-bootstrap has a
+    verification; to start it is more work than the peers do."""
+    check_config(host, "prod")
+    units = [unit for unit in host.command("jobs") if unit != "ecs-bootstrap-verify.service"]
+    if units != ["docker.service", "ecs.service"]:
+        raise bed.Broken(f"docker and the agent were not started, but {units}")
+    return tuple(line for line in host.config().splitlines() if line.strip() and not line.startswith("#")), tuple(units)
+
+
 def metadata_paths(host, binary):
     """The paths that a run by a tag in instance metadata asks for; the tag of the cluster is the last."""
     host.start("imds-tag")
@@ -84,15 +98,17 @@ def raw_socket(host, binary):
 
 
 def latency(table, options):
-    """From exec to the written `ecs.config`. Returns the samples by round trip and source."""
+    """From exec to the written `ecs.config`. Returns the samples by round trip and source; LINK is the round trip itself,
+    as measured with handshakes of TCP. The chains are multiples of this, not of the round trip that was set."""
     samples = {}
     with bed.Bed(options.simulator, delayed=True) as host:
         raw = raw_socket(host, options.binary)
         for round_trip in ROUND_TRIPS:
             host.round_trip(round_trip)
-            times = {name: [] for name in (*SOURCES, RAW)}
+            times = {name: [] for name in (*SOURCES, RAW, LINK)}
             # One of each in turn, so that other load on the machine meets all alike.
             for _ in range(options.runs):
+                times[LINK].append(host.handshake())
                 for source in SOURCES:
                     host.start(source)
                     times[source].append(host.measure(run_of(options.binary))["written"])
@@ -107,9 +123,14 @@ def latency(table, options):
 
 def add_latency(table, round_trip, samples):
     at = f"{round_trip * 1000:g} ms round trip"
+    what, link = f"round trip of the link, set to {round_trip * 1000:g} ms", samples[LINK]
+    if round_trip >= LIMITED_FROM:
+        table.within(what, link.median, round_trip, LINK_TOLERANCE, figures.ms)
+    else:
+        table.compared(what, link, round_trip, figures.ms)
     for source, name in SOURCES.items():
-        what = f"exec to `ecs.config`, {name}, {at}"
-        chain = len(CHAINS[source]) * round_trip
+        what = f"exec to `ecs.config`, {name}, {at}; peer: {len(CHAINS[source])} of it"
+        chain = len(CHAINS[source]) * link.median
         if round_trip >= LIMITED_FROM:
             table.at_most(what, samples[source], chain, figures.ms, SHARE_OF_CHAIN)
         else:
@@ -121,13 +142,14 @@ def add_latency(table, round_trip, samples):
 def latency_matrix(samples):
     """The samples for the documentation: a row for each source, a column for each round trip."""
     def cell(source, round_trip):
-        sample, chain = samples[round_trip][source], len(CHAINS[source]) * round_trip
+        sample, chain = samples[round_trip][source], len(CHAINS[source]) * samples[round_trip][LINK].median
         ratio = f"; {sample.median / chain:.2f} x" if round_trip >= LIMITED_FROM else ""
         failed = " FAILED" if ratio and source != RAW and sample.median > SHARE_OF_CHAIN * chain else ""
         return sample.text(figures.ms) + ratio + failed
 
     rows = [[name, len(CHAINS[source]), *(cell(source, round_trip) for round_trip in samples)]
             for source, name in [*SOURCES.items(), (RAW, "the same over raw sockets, by a tag in instance metadata")]]
+    rows.append(["the round trip itself, measured", 1, *(one[LINK].text(figures.ms) for one in samples.values())])
     return figures.markdown(["the cluster is named by", "round trips", *(f"{one * 1000:g} ms" for one in samples)], rows)
 
 
@@ -146,18 +168,19 @@ def count_instructions(table, options):
 
 
 def cpu(table, options):
-    """User and system time for equal work: the same facts, the same `ecs.config`, and docker and the agent are started.
-    The raw-socket program does not start them."""
+    """User and system time for equal work: the same `ecs.config`, and docker and the agent are started. The raw-socket program
+    does not start them."""
     path = os.pathsep.join([str(options.awscli / "bin"), os.environ["PATH"]])
     with bed.Bed(options.simulator) as host:
         raw = raw_socket(host, options.binary)
         peers = {"shell": ("imds-tag", "shell.sh"), "aws-cli": ("describe-tags", "aws-cli.sh")}
         found = {name: [] for name in ("ours", "ours, by DescribeTags", "raw", *peers)}
         for _ in range(options.runs):
+            results = {}
             for name, source in (("ours", "imds-tag"), ("ours, by DescribeTags", "describe-tags")):
                 host.start(source)
                 found[name].append(host.measure(run_of(options.binary)))
-                check_config(host, "prod")
+                results[name] = result_of(host)
             host.start("imds-tag")
             found["raw"].append(host.measure(raw(), {}))
             check_config(host, "prod")
@@ -167,7 +190,9 @@ def cpu(table, options):
                 # systemctl(1) of root would not use the simulated bus without the last variable.
                 environment = {**host.environment, "PATH": path, "HOME": str(host.folder), "SYSTEMCTL_FORCE_BUS": "1"}
                 found[name].append(host.measure(command, environment))
-                check_config(host, "prod")
+                results[name] = result_of(host)
+            if len(set(results.values())) > 1:
+                raise bed.Broken(f"the peers do not do the same: {results}")
 
     def of(name, field="cpu"):
         return Sample([one[field] for one in found[name]])
@@ -230,23 +255,34 @@ def guard_times(host, options):
 
 
 def report(table, options):
-    """From the agent's registration to the verdict, and the CPU time of `verify` until then."""
-    spent, delays = [], []
+    """From the moment when both sources of a verdict are ready to the verdict, and the CPU time of `verify` until then. The
+    sources are the agent's introspection, which says that it is registered, and ECS, which says that it is connected."""
     with bed.Bed(options.simulator) as host:
-        for _ in range(options.runs):
-            host.start("imds-tag", f"agent {REGISTERS} {CONNECTS}")
-            host.measure(run_of(options.binary))  # starts the agent
-            spent.append(host.measure([options.binary, "verify"])["cpu"])
-            status = host.root / "run/ecs-bootstrap/status.json"
-            verdict = json.loads(status.read_text("utf-8"))["verdict"]
-            log = host.root / "var/log/ecs/ecs-agent.log"
-            if verdict != "ready" or "Connected to ACS" not in log.read_text("utf-8"):
-                raise bed.Broken(f"`verify` ended with the verdict `{verdict}`")
-            # The last lines of the log say that the agent is connected; then it logs nothing more.
-            delays.append((status.stat().st_mtime_ns - log.stat().st_mtime_ns) / 1e9)
-    table.at_most("registered and connected to reported", Sample(delays), MOST_TO_REPORT, figures.ms)
+        spent, delays = reports(host, options, CONNECTS)
+        _, at_once = reports(host, options, 0)
+    later = f"{CONNECTS / 1000:g} s later"
+    table.at_most(f"both sources ready (registered, and connected {later}) to reported", Sample(delays), MOST_TO_REPORT,
+                  figures.ms)
+    table.at_most("registered to reported, if it is connected at once", Sample(at_once), MOST_TO_REPORT, figures.ms)
     table.at_most(f"CPU time of `verify`, ready after {(REGISTERS + CONNECTS) / 1000:g} s", Sample(spent), MOST_VERIFY_CPU,
                   figures.ms)
+
+
+def reports(host, options, connects):
+    """The CPU times and the delays of `verify` if the agent is connected so many milliseconds after its registration."""
+    spent, delays = [], []
+    for _ in range(options.runs):
+        host.start("imds-tag", f"agent {REGISTERS} {connects}")
+        host.measure(run_of(options.binary))  # starts the agent
+        spent.append(host.measure([options.binary, "verify"])["cpu"])
+        status = host.root / "run/ecs-bootstrap/status.json"
+        verdict = json.loads(status.read_text("utf-8"))["verdict"]
+        log = host.root / "var/log/ecs/ecs-agent.log"
+        if verdict != "ready" or "Connected to ACS" not in log.read_text("utf-8"):
+            raise bed.Broken(f"`verify` ended with the verdict `{verdict}`")
+        # The last lines of the log say that the agent is connected, at the moment when ECS says so; then it logs nothing more.
+        delays.append((status.stat().st_mtime_ns - log.stat().st_mtime_ns) / 1e9)
+    return spent, delays
 
 
 def conditions(runs):
@@ -281,6 +317,10 @@ def main():
         samples = result if part == "latency" else samples
     whole = figures.Table("run")
     whole.rows = [row for table in tables.values() for row in table.rows]
+    for part in set(PARTS) - set(tables):
+        whole.unchecked(part, "not chosen")
+    if options.runs < FEWEST_RUNS:
+        whole.unchecked("medians", f"of {options.runs} runs; {FEWEST_RUNS} are needed")
     if options.update_docs:
         update_docs(options.runs, samples, [row for part, table in tables.items() if part != "latency" for row in table.rows])
     return whole.finish()

@@ -5,6 +5,7 @@
 //!   agent REGISTERS CONNECTS
 //!                 how long the agent takes to register, and then to connect, in milliseconds
 //!   counts        the requests since the start
+//!   jobs          the units whose start was requested since the start, in the order of their names
 //! Out: one JSON document on stdout for each command. It ends with stdin.
 //!
 //! The simulators are on loopback. With these options they also serve on addresses of the caller's own network namespace:
@@ -17,7 +18,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             ["start", source] => start(source, &current),
             ["agent", registers, connects] => agent(registers, connects, &current),
             ["counts"] => lock(&current).as_ref().map(counts),
+            ["jobs"] => lock(&current).as_ref().map(jobs),
             _ => None,
         };
         let Some(answer) = answer else {
@@ -110,6 +112,12 @@ fn counts(instance: &Instance) -> Value {
     let metadata: Vec<_> = metadata.iter().map(|request| format!("{} {}", request.method, request.path)).collect();
     let calls: Vec<_> = instance.aws.requests().iter().map(operation).collect();
     json!({ "imds": metadata, "aws": calls })
+}
+
+fn jobs(instance: &Instance) -> Value {
+    let calls = instance.systemd.calls();
+    let started: BTreeSet<_> = calls.iter().filter_map(|call| call.strip_prefix("StartUnit ")).collect();
+    json!(started)
 }
 
 fn operation(request: &Request) -> String {
