@@ -36,7 +36,7 @@ fresh_root() {
     touch "$root"/{dev/null,asked} "$root"/var/lib/dpkg/{status,available}
     need_busybox
     local applet
-    for applet in sh rm rmdir awk cat chmod grep ln mkdir mv sha256sum; do cp "$busybox" "$root/bin/$applet"; done
+    for applet in sh rm rmdir awk cat chmod grep ln mkdir mv readlink sha256sum; do cp "$busybox" "$root/bin/$applet"; done
     printf '#!/bin/sh\necho "$*" >>/asked\n' >"$root/usr/bin/systemctl"
     chmod 755 "$root/usr/bin/systemctl"
     echo 'ECS_CLUSTER=prod' >"$root/etc/ecs/ecs.config"
