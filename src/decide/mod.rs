@@ -30,7 +30,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
     let ecs_config = ecs_config(facts, keys)?;
     warnings.extend(file_warnings(facts, cluster.is_some(), &ecs_config));
-    let units = units::plan(facts, cluster.is_some(), ecs_config.changed());
+    let units = units::plan(facts, cluster.as_ref().map(|named| named.value.as_str()), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
     let follows_file = cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank));
     let early = early::decide(settings, facts, cluster.as_ref(), follows_file, &mut warnings);

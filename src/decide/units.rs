@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::boundary::systemd::UnitState;
 use crate::facts::{Fact, Facts, is_after};
-use crate::plan::{Action, UnitPlan};
+use crate::plan::{Action, UnitPlan, cluster_name};
+use crate::redaction;
 use crate::settings::Warning;
 use crate::settings::warning;
 
@@ -23,7 +24,8 @@ pub(super) fn agent_unit_is_after(facts: &Facts, other: &str) -> bool {
 }
 
 /// The actions on docker and the agent, in this order.
-pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<UnitPlan> {
+pub(super) fn plan(facts: &Facts, cluster: Option<&str>, config_changes: bool) -> Vec<UnitPlan> {
+    let decided = cluster.is_some();
     let units = match &facts.host.units {
         Fact::Known(units) => units,
         Fact::Unknown(why) => {
@@ -42,7 +44,17 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
         return vec![wait(DOCKER), wait(&units.agent.name)];
     }
     let is_masked = units.agent.load_state.as_deref() == Some("masked");
-    let agent = if !is_masked && is_up(&units.agent) && has_other_configuration(facts, &units.agent, config_changes) {
+    let agent = if let Some(other) = cluster.and_then(|cluster| other_cluster(facts, &units.agent, cluster)) {
+        UnitPlan {
+            unit: units.agent.name.clone(),
+            action: Action::Leave,
+            why: format!(
+                "it has registered in cluster `{}`, and would refuse to start with another one; to move the instance, run \
+                 `ecs-bootstrap reset-agent --yes`",
+                redaction::cluster(other)
+            ),
+        }
+    } else if !is_masked && is_up(&units.agent) && has_other_configuration(facts, &units.agent, config_changes) {
         UnitPlan {
             unit: units.agent.name.clone(),
             action: Action::Restart,
@@ -52,6 +64,16 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
         start(&units.agent)
     };
     vec![start(&units.docker), agent]
+}
+
+/// The cluster in which the running agent has registered, if it is another one than the wanted one.
+fn other_cluster<'f>(facts: &'f Facts, agent: &UnitState, wanted: &str) -> Option<&'f str> {
+    let saved = facts.host.saved.as_ref()?.state.get()?.as_ref()?;
+    let here = facts.instance.get().map(|instance| instance.instance_id.as_str())?;
+    let is_of_this_agent = agent.active_state.as_deref() == Some("active")
+        && saved.ec2_instance_id.as_deref() == Some(here)
+        && saved.container_instance_arn.is_some();
+    saved.cluster.as_deref().filter(|cluster| is_of_this_agent && cluster_name(cluster) != cluster_name(wanted))
 }
 
 /// Whether the drop-in of ecs-bootstrap, which runs guard, is loaded for the agent's unit.

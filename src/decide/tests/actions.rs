@@ -50,6 +50,27 @@ fn restarts_an_agent_that_runs_with_another_configuration() {
 }
 
 #[test]
+fn leaves_a_running_agent_that_has_registered_in_another_cluster() {
+    let case = |state: &str, registered: bool, instance| {
+        Case::new()
+            .config("cluster = \"prod\"")
+            .saved("stage", instance)
+            .units(|units| units.agent.active_state = Some(state.to_owned()))
+            .facts(|facts| {
+                if let Some(SavedAgent { state: Fact::Known(Some(saved)), .. }) = &mut facts.host.saved {
+                    saved.container_instance_arn = registered.then(|| "arn".to_owned());
+                }
+            })
+    };
+    let left = case("active", true, HERE).agent();
+    assert_eq!(left.action, Action::Leave);
+    assert!(left.why.contains("registered in cluster `stage`") && left.why.contains("reset-agent"), "{}", left.why);
+    assert_eq!(case("active", false, HERE).agent().action, Action::Restart);
+    assert_eq!(case("active", true, "i-another").agent().action, Action::Restart);
+    assert_eq!(case("inactive", true, HERE).agent().action, Action::Start);
+}
+
+#[test]
 fn restarts_an_agent_that_started_before_the_file_was_written() {
     let case = |started: u64, written: u64| {
         named()
