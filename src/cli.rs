@@ -88,7 +88,7 @@ pub enum HostCommand {
         /// Only apply the plan and wait for devices; never refuse the start
         #[arg(long)]
         rewrite: bool,
-        /// After user data: restart the agent if it runs with another configuration (for early start)
+        /// After user data: restart the agent if it needs that, or start it (for early start)
         #[arg(long, conflicts_with = "rewrite")]
         after_user_data: bool,
     },

@@ -49,6 +49,9 @@ pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
     Ok(Units { docker, agent, cloud_final, user_data_target })
 }
 
+/// With early start, it makes cloud-final.service start [`USER_DATA_TARGET`].
+const TARGET_LINK: &str = "/etc/systemd/system/cloud-final.service.wants/ecs-bootstrap-user-data.target";
+
 /// The agent's unit that `packaging/early-start` made; its first three lines name the source.
 pub fn early_unit(disk: &Disk) -> Result<EarlyUnit, DiskError> {
     const MARK: &[u8] = b"# ecs-bootstrap early start: ";
@@ -62,7 +65,12 @@ pub fn early_unit(disk: &Disk) -> Result<EarlyUnit, DiskError> {
             None => EarlyUnit::WithoutSource(source.to_owned()),
             Some(bytes) => {
                 let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                if sum == recorded { EarlyUnit::Current } else { EarlyUnit::Stale(source.to_owned()) }
+                match sum == recorded {
+                    false => EarlyUnit::Stale(source.to_owned()),
+                    // A link to /dev/null has no text.
+                    true if read_or_log(disk, TARGET_LINK).unwrap_or_default().is_empty() => EarlyUnit::WithoutTarget,
+                    true => EarlyUnit::Current,
+                }
             }
         });
     }
@@ -187,6 +195,12 @@ pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
         let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         waits_for_start(&arguments, agent_unit).map(|verb| (pid, format!("systemctl {verb} {agent_unit}")))
     })
+}
+
+/// Whether this process runs in a unit, as the commands of the unit do.
+pub fn runs_in_unit(disk: &Disk, unit: &str) -> bool {
+    let control_group = read_or_log(disk, "/proc/self/cgroup").unwrap_or_default();
+    String::from_utf8_lossy(&control_group).contains(&format!("/{unit}"))
 }
 
 /// The verb, if this command line is a systemctl that starts the unit and waits for it.

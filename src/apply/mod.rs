@@ -95,8 +95,8 @@ fn not_serializable(error: serde_json::Error) -> DiskError {
 /// Applies what user data writes after the start of the agent.
 const AFTER_USER_DATA_UNIT: &str = "ecs-bootstrap-after-user-data.service";
 
-/// Lets the agent start before user data has ended, if the plan says so. If the unit that applies what user data writes
-/// later cannot be queued, the agent keeps waiting.
+/// [`release_now`], if the plan says so. If the unit that applies what user data writes later cannot be queued, the agent
+/// keeps waiting.
 pub async fn release(
     systemd: &Result<Systemd, SystemdError>,
     plan: &Plan,
@@ -109,10 +109,15 @@ pub async fn release(
     if !early.release {
         return Ok(());
     }
-    systemd.start(AFTER_USER_DATA_UNIT).await?;
-    applied.effects.released = systemd.cancel_job(USER_DATA_TARGET).await?;
+    applied.effects.released = release_now(systemd).await?;
     tracing::info!(released = applied.effects.released, "the agent need not wait for user data");
     Ok(())
+}
+
+/// Lets the agent start before user data has ended. Returns whether it was waiting.
+pub async fn release_now(systemd: &Systemd) -> Result<bool, SystemdError> {
+    systemd.start(AFTER_USER_DATA_UNIT).await?;
+    systemd.cancel_job(USER_DATA_TARGET).await
 }
 
 /// Queues the starts and restarts of the plan and enables its units, without waiting for the jobs. If the bus does not

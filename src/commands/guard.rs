@@ -49,8 +49,8 @@ pub(super) struct AgentFiles {
     has_read_ecs_config: bool,
     /// The files that were not read. They may name a cluster.
     errors: Vec<DiskError>,
-    /// Whether the plan lets the agent start before user data has ended.
-    is_early: bool,
+    /// The agent's unit, if it is that of early start.
+    early_unit: Option<String>,
 }
 
 impl AgentFiles {
@@ -71,7 +71,7 @@ impl AgentFiles {
             agent_json: agent_json.unwrap_or_default(),
             has_read_ecs_config,
             errors,
-            is_early: false,
+            early_unit: None,
         }
     }
 
@@ -88,8 +88,8 @@ impl CommandContext {
         match self.apply_again_and_judge().await {
             Ok(files) => {
                 wait_for_gpu(&self.host_clients.disk, &files).await;
-                if files.is_early {
-                    record_start(&self.host_clients.disk);
+                if let Some(unit) = &files.early_unit {
+                    record_start(&self.host_clients.disk, unit);
                 }
                 CommandOutput::success("")
             }
@@ -116,7 +116,8 @@ impl CommandContext {
         let lock = self.lock(Deadline::after(LOCK_WAIT), LOCK_WAIT).await;
         let lock = lock.inspect_err(|error| tracing::debug!(error = error_chain(error), "no lock")).ok();
         let handover = handover::read_or_log(disk);
-        let is_early = handover.as_ref().is_some_and(|handover| handover.early);
+        let early_unit = handover.as_ref().filter(|handover| handover.early);
+        let early_unit = early_unit.map(|handover| handover.expectation.agent_unit.clone());
         let recorded = handover.map(|handover| handover.recorded);
         let mut files = AgentFiles::read(disk);
         for error in &files.errors {
@@ -139,7 +140,7 @@ impl CommandContext {
                  `ecs-bootstrap prepare-image --yes` before the next snapshot"
             );
         }
-        files.is_early = is_early;
+        files.early_unit = early_unit;
         if let Some(cluster) = files.cluster() {
             let planned = recorded.is_some();
             tracing::info!(cluster = redaction::cluster(&cluster), planned, "agent start allowed");

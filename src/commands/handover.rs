@@ -36,7 +36,7 @@ pub(super) struct Handover {
     /// What guard applies again.
     #[serde(default)]
     pub(super) recorded: Recorded,
-    /// Whether the agent may start before user data has ended.
+    /// Whether the agent's unit is that of early start. Then guard records each start of the agent.
     #[serde(default)]
     pub(super) early: bool,
     pub(super) phases: Vec<Phase>,
@@ -86,7 +86,7 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
     let expectation = plan.expectation.clone();
     let recorded = crate::decide::guard::record(&plan.ecs_config.keys, plan.expectation.follows_file);
     let stored = read_or_log(disk);
-    let early = plan.early.as_ref().is_some_and(|early| early.starts);
+    let early = plan.early.is_some();
     let is_same =
         |stored: Handover| stored.expectation == expectation && stored.recorded == recorded && stored.early == early;
     if stored.is_some_and(is_same) {

@@ -15,6 +15,7 @@ mod output;
 mod phases;
 mod plan;
 mod record;
+mod release;
 mod run;
 mod signal;
 mod status;

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::phases::Phases;
+use super::release::with_release;
 use super::{BUS_TIMEOUT, CommandContext, handover};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::command_line::CommandOutput;
@@ -49,6 +50,7 @@ impl CommandContext {
         let queued_jobs = verify::QueuedJobs::default();
         let signal_client = SignalClient::new(&self.host_clients, &expectation, self.signal_deadline()).await;
         let verdict = self.verify_registration(expectation, queued_jobs, &systemd, phases, &progress);
+        let verdict = with_release(&self.host_clients.disk, &systemd, verdict);
         let verdict = with_heartbeats(signal_client.as_ref(), verdict).await;
         let mut document = match self.refusal_of_guard(&verdict) {
             // Guard has reported it.

@@ -33,6 +33,10 @@ pub(super) fn decide(
             "/etc/systemd/system/{agent} was made from {source}, which does not exist; run `{SCRIPT} update`, then \
              `systemctl daemon-reload`"
         )),
+        Some(EarlyUnit::WithoutTarget) => warn(format!(
+            "{agent} does not wait for user data in any case, because cloud-final.service does not want {USER_DATA_TARGET}; \
+             run `{SCRIPT} update`, then `systemctl daemon-reload`"
+        )),
         _ => {}
     }
     let is_installed = agent_unit_is_after(facts, USER_DATA_TARGET);

@@ -1,9 +1,12 @@
-//! Compares the configuration of the agent at its start with that after user data. In and out: names of variables and
-//! hashes of their values, so that no secret is stored.
+//! Decides, when user data has ended, what happens to an agent that was started before. It compares the configuration of
+//! the agent at its start with the current one: names of variables and hashes of their values, so that no secret is stored.
 
 use std::collections::BTreeMap;
 
+use crate::boundary::systemd::UnitState;
 use crate::ownership::hash;
+
+const CLUSTER: &str = "ECS_CLUSTER";
 
 /// The agent sends it only at its first registration, not when it registers again with its saved ARN
 /// (`ecs-agent/api/ecs/client/ecs_client.go`).
@@ -16,6 +19,43 @@ pub struct LateChanges {
     pub keys: Vec<String>,
     /// A changed key that a restart does not apply.
     pub only_at_first_registration: Option<&'static str>,
+    /// Whether `ECS_CLUSTER` is one of the keys. A registered agent refuses to start with another cluster.
+    pub changes_cluster: bool,
+}
+
+/// What happens to the agent, with the reason.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LateAction {
+    /// Nothing.
+    Leave(&'static str),
+    /// Nothing, unless the agent does not register.
+    LeaveIfRegistered,
+    /// It is restarted, or started if it does not run.
+    Restart(&'static str),
+}
+
+/// Decides from the states of the units, and from whether the agent runs with another configuration.
+pub fn action(agent: &UnitState, docker: &UnitState, is_changed: bool) -> LateAction {
+    let state = |unit: &UnitState| unit.active_state.clone().unwrap_or_default();
+    if matches!(agent.load_state.as_deref(), Some("masked" | "not-found")) {
+        return LateAction::Leave("its unit is masked or not installed");
+    }
+    if matches!(state(agent).as_str(), "active" | "activating" | "reloading") {
+        return if is_changed {
+            LateAction::Restart("its configuration has changed since its start")
+        } else {
+            LateAction::LeaveIfRegistered
+        };
+    }
+    let began = agent.exec_main_start_usec.unwrap_or_default();
+    match () {
+        () if agent.job.is_some() => LateAction::Leave("its unit has a queued job"),
+        () if state(docker) == "inactive" => LateAction::Leave("docker is stopped"),
+        () if state(agent) == "failed" => LateAction::Restart("it has failed"),
+        () if began == 0 => LateAction::Restart("its queued start was canceled"),
+        () if docker.active_enter_usec.unwrap_or_default() > began => LateAction::Restart("it was stopped with docker"),
+        () => LateAction::Leave("it was stopped"),
+    }
 }
 
 /// Each key with the hash of its value.
@@ -32,6 +72,7 @@ pub fn changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>
     let (first, keys): (Vec<&String>, Vec<&String>) =
         all.into_iter().filter(changed).partition(|key| *key == ATTRIBUTES);
     LateChanges {
+        changes_cluster: keys.iter().any(|key| *key == CLUSTER),
         keys: keys.into_iter().cloned().collect(),
         only_at_first_registration: (!first.is_empty()).then_some(ATTRIBUTES),
     }
@@ -46,6 +87,33 @@ mod tests {
             hashes(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
         };
         changes(&config(before), &config(now))
+    }
+
+    #[test]
+    fn an_agent_that_is_down_is_started_unless_it_alone_was_stopped() {
+        let unit = |state: &str, entered, began| UnitState {
+            active_state: Some(state.to_owned()),
+            active_enter_usec: Some(entered),
+            exec_main_start_usec: Some(began),
+            ..UnitState::default()
+        };
+        let is_restarted = |agent: &UnitState, docker: &UnitState, is_changed| {
+            matches!(action(agent, docker, is_changed), LateAction::Restart(_))
+        };
+        let docker = unit("active", 50, 50);
+        for (agent, restarted) in [
+            (unit("inactive", 0, 100), false),
+            (unit("inactive", 0, 10), true),
+            (unit("inactive", 0, 0), true),
+            (unit("failed", 0, 100), true),
+            (UnitState { job: Some(1), ..unit("inactive", 0, 10) }, false),
+            (UnitState { load_state: Some("masked".to_owned()), ..unit("inactive", 0, 10) }, false),
+        ] {
+            assert_eq!(is_restarted(&agent, &docker, true), restarted, "{agent:?}");
+        }
+        assert!(!is_restarted(&unit("inactive", 0, 10), &unit("inactive", 5, 5), true));
+        assert!(is_restarted(&unit("active", 60, 60), &docker, true));
+        assert_eq!(action(&unit("active", 60, 60), &docker, false), LateAction::LeaveIfRegistered);
     }
 
     #[test]

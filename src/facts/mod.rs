@@ -205,6 +205,8 @@ pub enum EarlyUnit {
     Stale(String),
     /// It was made from the unit with this path, which does not exist any more.
     WithoutSource(String),
+    /// It is current, but nothing starts the target that it waits for.
+    WithoutTarget,
 }
 
 impl Units {

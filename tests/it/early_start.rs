@@ -4,9 +4,11 @@
 use std::time::{Duration, Instant};
 
 use crate::support::Instance;
+use crate::support::systemd::Start;
 
 const CONFIG: &str = "etc/ecs/ecs.config";
 const TARGET: &str = "ecs-bootstrap-user-data.target";
+const LINK: &str = "etc/systemd/system/cloud-final.service.wants/ecs-bootstrap-user-data.target";
 const AFTER_USER_DATA: &str = "ecs-bootstrap-after-user-data.service";
 
 /// An instance in whose image early start is installed, while user data runs.
@@ -53,12 +55,19 @@ fn append(instance: &Instance, lines: &str) {
     instance.disk.write(CONFIG, text);
 }
 
+/// `guard`, as the agent's unit calls it.
+fn guard_of_unit(instance: &Instance) {
+    instance.disk.write("proc/self/cgroup", "0::/system.slice/ecs.service\n");
+    let outcome = instance.run(&["guard"]);
+    instance.disk.remove("proc/self/cgroup");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
 /// An instance whose agent has started before the end of user data.
 fn started() -> Instance {
     let instance = configured(installed(Instance::new()));
     wait_for_agent(&instance);
-    let outcome = instance.run(&["guard"]);
-    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    guard_of_unit(&instance);
     instance.user_data_ends();
     instance.systemd.forget_calls();
     instance
@@ -116,12 +125,14 @@ fn doctor_and_plan_report_a_unit_that_is_out_of_date() {
     };
     // The SHA-256 of an empty file.
     let current = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    for (sum, source, text) in [
-        (current, Some(""), None),
-        (current, Some("[Unit]\n"), Some("was made from another version of /usr/lib/systemd/system/ecs.service")),
-        (current, None, Some("/usr/lib/systemd/system/ecs.service, which does not exist")),
+    for (sum, source, is_linked, text) in [
+        (current, Some(""), true, None),
+        (current, Some(""), false, Some("because cloud-final.service does not want ecs-bootstrap-user-data.target")),
+        (current, Some("[Unit]\n"), true, Some("was made from another version of /usr/lib/systemd/system/ecs.service")),
+        (current, None, true, Some("/usr/lib/systemd/system/ecs.service, which does not exist")),
     ] {
         let instance = installed(Instance::new()).file("etc/systemd/system/ecs.service", unit(sum));
+        instance.disk.write(LINK, if is_linked { "[Unit]\n" } else { "" });
         if let Some(source) = source {
             instance.disk.write("usr/lib/systemd/system/ecs.service", source);
         }
@@ -155,7 +166,7 @@ fn a_variable_that_user_data_changes_later_restarts_the_agent_once() {
     assert_eq!(called(&instance, "StartUnit ecs-bootstrap-verify.service"), 1);
     assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
     // The agent starts again, so guard records its new configuration.
-    assert_eq!(instance.run(&["guard"]).code, Some(0));
+    guard_of_unit(&instance);
     after_user_data(&instance);
     assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
     assert!(!instance.disk.text("run/ecs-bootstrap/agent-config.json").contains("debug"));
@@ -178,11 +189,100 @@ fn attributes_that_user_data_sets_later_are_reported_and_restart_nothing() {
 }
 
 #[test]
-fn an_agent_that_does_not_run_is_not_started_after_user_data() {
+fn an_agent_that_user_data_stopped_stays_stopped() {
     let instance = started().unit("ecs.service", |unit| unit.active_state = "inactive".into());
     append(&instance, "ECS_LOGLEVEL=debug\n");
-    assert!(after_user_data(&instance).contains("the agent does not run"));
+    assert!(after_user_data(&instance).contains("it was stopped"));
     assert_eq!(called(&instance, "RestartUnit") + called(&instance, "StartUnit"), 0);
     let instance = Instance::new();
-    assert!(after_user_data(&instance).contains("the agent has not started"));
+    assert!(after_user_data(&instance).contains("no run of this boot left a plan"));
+}
+
+#[test]
+fn an_agent_that_stopped_with_docker_is_started_after_user_data() {
+    let instance = started().unit("ecs.service", |unit| {
+        unit.active_state = "inactive".into();
+        unit.exec_main_start = 1;
+    });
+    assert!(after_user_data(&instance).contains("it was stopped with docker"));
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+    assert_eq!(called(&instance, "StartUnit ecs-bootstrap-verify.service"), 1);
+    wait_for_agent(&instance);
+}
+
+#[test]
+fn an_agent_whose_start_was_canceled_is_started_after_user_data() {
+    let instance = started().unit("ecs.service", |unit| {
+        unit.active_state = "inactive".into();
+        unit.exec_main_start = 0;
+    });
+    assert!(after_user_data(&instance).contains("its queued start was canceled"));
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+}
+
+#[test]
+fn an_agent_that_has_not_registered_is_restarted_after_user_data() {
+    let instance = started();
+    while instance.disk.agent_state().is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    instance.disk.remove("var/lib/ecs/data");
+    let instance = instance.unit("ecs.service", |unit| unit.exec_main_start = 1);
+    assert!(after_user_data(&instance).contains("it has not registered"));
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+}
+
+#[test]
+fn a_drop_in_that_user_data_writes_restarts_the_agent() {
+    let drop_in = "etc/systemd/system/ecs.service.d/proxy.conf";
+    // systemd may not have noticed the drop-in, or user data has called `systemctl daemon-reload` itself.
+    for (needs_reload, is_written) in [(true, false), (false, true)] {
+        let instance = started().unit("ecs.service", |unit| unit.needs_reload = needs_reload);
+        if is_written {
+            instance.disk.write(drop_in, "[Service]\nEnvironment=A=1\n");
+        }
+        let log = after_user_data(&instance);
+        assert_eq!(log.contains("/etc/systemd/system/ecs.service.d/proxy.conf"), is_written, "{log}");
+        let calls = instance.systemd.calls();
+        let place = |call: &str| calls.iter().position(|made| made == call).expect(call);
+        assert!(place("RestartUnit ecs.service") > place("Reload"), "{calls:?}");
+    }
+}
+
+#[test]
+fn a_restart_after_user_data_that_fails_is_a_warning() {
+    let instance = started();
+    append(&instance, "ECS_LOGLEVEL=debug\n");
+    let instance = instance.unit("ecs.service", |unit| unit.start = Start::Fails("failed".into()));
+    assert!(after_user_data(&instance).contains("the agent was not restarted"));
+}
+
+#[test]
+fn a_guard_that_a_person_calls_records_no_start() {
+    let instance = started();
+    append(&instance, "ECS_LOGLEVEL=debug\n");
+    assert_eq!(instance.run(&["guard"]).code, Some(0));
+    after_user_data(&instance);
+    assert_eq!(called(&instance, "RestartUnit ecs.service"), 1);
+}
+
+#[test]
+fn user_data_that_waits_for_the_agent_ends_its_wait() {
+    for (instance, line) in
+        [(Instance::new(), "ECS_LOGLEVEL=debug\n"), (Instance::new().without_tags(), "ECS_CLUSTER=prod\n")]
+    {
+        let script = format!("#!/bin/sh\necho {line} >>/etc/ecs/ecs.config\nsystemctl start ecs\n");
+        let instance = configured(installed(instance.user_data(script)));
+        let verify = instance.start(&["verify"]);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!agent_is_up(&instance));
+        append(&instance, line);
+        instance.disk.write("proc/77/cgroup", "0::/system.slice/cloud-final.service\n");
+        instance.disk.write("proc/77/cmdline", "systemctl\0start\0ecs\0");
+        wait_for_agent(&instance);
+        assert_eq!(called(&instance, &format!("StartUnit {AFTER_USER_DATA}")), 1);
+        assert!(instance.disk.text(CONFIG).contains(line));
+        let outcome = verify.wait();
+        assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    }
 }

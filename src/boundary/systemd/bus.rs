@@ -34,6 +34,7 @@ pub(super) trait Manager {
         force: bool,
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
     fn cancel_job(&self, id: u32) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
     fn get_job_before(&self, id: u32) -> zbus::Result<Vec<ListedJob>>;
     #[zbus(name = "GetUnitByPID")]
     fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;

@@ -258,6 +258,19 @@ impl Systemd {
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 
+    /// Whether the files of a unit have changed since systemd read them.
+    pub async fn needs_reload(&self, unit: &str) -> Result<bool, SystemdError> {
+        let path = call("LoadUnit", unit, self.manager.load_unit(unit)).await?;
+        let proxy = self.properties(unit, &path, "Unit").await?;
+        let answer = proxy.get_property("NeedDaemonReload").await;
+        Ok(property_value(unit, "NeedDaemonReload", answer)?.unwrap_or(false))
+    }
+
+    /// Reads all unit files again (systemctl(1) `daemon-reload`).
+    pub async fn reload(&self) -> Result<(), SystemdError> {
+        call("Reload", "", self.manager.reload()).await
+    }
+
     /// Cancels the queued job of a unit (systemctl(1) `cancel`). Returns whether there was one.
     pub async fn cancel_job(&self, unit: &str) -> Result<bool, SystemdError> {
         let path = call("LoadUnit", unit, self.manager.load_unit(unit)).await?;

@@ -199,6 +199,11 @@ impl Manager {
         Ok(())
     }
 
+    async fn reload(&self) {
+        self.called("Reload", "").await;
+        lock(&self.state).units.values_mut().for_each(|unit| unit.needs_reload = false);
+    }
+
     #[zbus(property)]
     fn kernel_timestamp(&self) -> u64 {
         lock(&self.state).booted
@@ -442,6 +447,11 @@ impl UnitObject {
     #[zbus(property)]
     fn drop_in_paths(&self) -> Vec<String> {
         self.read(|unit| unit.drop_ins.clone())
+    }
+
+    #[zbus(property)]
+    fn need_daemon_reload(&self) -> bool {
+        self.read(|unit| unit.needs_reload)
     }
 
     #[zbus(property)]
