@@ -11,7 +11,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
-use crate::facts::{EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
+use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -45,8 +45,12 @@ pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
         agent
     };
     // Asked only with early start, so that it costs nothing otherwise.
-    let user_data_target = if is_after(&agent, USER_DATA_TARGET) { Some(ask(USER_DATA_TARGET).await?) } else { None };
-    Ok(Units { docker, agent, cloud_final, user_data_target })
+    let (mut user_data_target, mut after_user_data) = (None, None);
+    if is_after(&agent, USER_DATA_TARGET) {
+        user_data_target = Some(ask(USER_DATA_TARGET).await?);
+        after_user_data = Some(ask(AFTER_USER_DATA_UNIT).await?);
+    }
+    Ok(Units { docker, agent, cloud_final, user_data_target, after_user_data })
 }
 
 /// With early start, it makes cloud-final.service start [`USER_DATA_TARGET`].

@@ -15,7 +15,7 @@ use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::StageError;
-use crate::facts::{USER_DATA_TARGET, WriteRecord};
+use crate::facts::{AFTER_USER_DATA_UNIT, USER_DATA_TARGET, WriteRecord};
 use crate::host::MAX_FILE_LENGTH;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 use crate::redaction::error_chain;
@@ -91,9 +91,6 @@ fn store_record(disk: &Disk, written: &WriteRecord) -> Result<bool, DiskError> {
 fn not_serializable(error: serde_json::Error) -> DiskError {
     DiskError::Io { doing: "write", path: WRITTEN.to_owned(), source: error.into() }
 }
-
-/// Applies what user data writes after the start of the agent.
-const AFTER_USER_DATA_UNIT: &str = "ecs-bootstrap-after-user-data.service";
 
 /// [`release_now`], if the plan says so. If the unit that applies what user data writes later cannot be queued, the agent
 /// keeps waiting.

@@ -82,6 +82,7 @@ pub(crate) mod tests {
             agent: unit("ecs.service"),
             cloud_final: unit("cloud-final.service"),
             user_data_target: None,
+            after_user_data: None,
         }
     }
 

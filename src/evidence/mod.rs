@@ -371,6 +371,13 @@ impl Evidence {
         self.user_data_runs() && (undecided || self.known_units().is_some_and(waits))
     }
 
+    /// Whether user data may still repair what is wrong: with early start, the agent is restarted after user data if it has
+    /// not registered.
+    pub fn user_data_may_repair(&self) -> bool {
+        let last = self.known_units().and_then(|units| units.after_user_data.as_ref());
+        last.is_some_and(|unit| unit.job.is_some() || unit.active_state.as_deref() == Some("activating"))
+    }
+
     /// The agent's unit; `None` if systemd could not be asked.
     pub fn agent_unit(&self) -> Option<&crate::boundary::systemd::UnitState> {
         self.known_units().map(|units| &units.agent)

@@ -187,11 +187,16 @@ pub struct Units {
     pub cloud_final: UnitState,
     /// [`USER_DATA_TARGET`]; `None` if the agent's unit is not ordered after it.
     pub user_data_target: Option<UnitState>,
+    /// [`AFTER_USER_DATA_UNIT`], if the agent's unit is ordered after the target.
+    pub after_user_data: Option<UnitState>,
 }
 
 /// With early start, the agent's unit is ordered after this target instead of after `cloud-final.service`. The target's
 /// job waits for `cloud-final.service`, and `run` cancels it if the agent need not wait.
 pub const USER_DATA_TARGET: &str = "ecs-bootstrap-user-data.target";
+
+/// With early start, it applies what user data did after the start of the agent.
+pub const AFTER_USER_DATA_UNIT: &str = "ecs-bootstrap-after-user-data.service";
 
 /// The agent's unit of early start, in `/etc/systemd/system`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

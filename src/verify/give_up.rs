@@ -106,7 +106,8 @@ pub(super) fn judge(evidence: &Evidence, diagnosis: &Diagnosis) -> Option<Verdic
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
     let has_open_question = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
     let was_agent_asked = evidence.introspection.is_some() && !has_open_question;
-    if was_agent_asked && diagnosis.found.iter().any(|found| found.is_final(evidence)) {
+    let is_final = diagnosis.found.iter().any(|found| found.is_final(evidence));
+    if was_agent_asked && is_final && (evidence.timed_out || !evidence.user_data_may_repair()) {
         return Some(failed(evidence, diagnosis.found.clone()));
     }
     if let Some(ready) = &diagnosis.ready {

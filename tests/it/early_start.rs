@@ -267,6 +267,17 @@ fn a_guard_that_a_person_calls_records_no_start() {
 }
 
 #[test]
+fn no_failure_is_final_while_user_data_may_repair_it() {
+    let instance = configured(installed(Instance::new().tag("ecs-bootstrap:cluster", "absent")));
+    let verify = instance.start(&["verify"]);
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(instance.run(&["status"]).code, Some(0));
+    instance.user_data_ends();
+    let outcome = verify.wait();
+    assert!(outcome.stderr.contains("[cluster-not-found]"), "{}\n{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
 fn user_data_that_waits_for_the_agent_ends_its_wait() {
     for (instance, line) in
         [(Instance::new(), "ECS_LOGLEVEL=debug\n"), (Instance::new().without_tags(), "ECS_CLUSTER=prod\n")]

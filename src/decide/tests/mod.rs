@@ -38,6 +38,7 @@ impl Case {
                 agent: unit("ecs.service", "inactive"),
                 cloud_final: unit("cloud-final.service", "active"),
                 user_data_target: None,
+                after_user_data: None,
             }),
             early_unit: Fact::Known(EarlyUnit::Absent),
             gpu: Fact::Known(false),

@@ -68,7 +68,7 @@ fn units(place: Place) -> Units {
         _ => {}
     }
     let cloud_final = unit("cloud-final.service", ["active", "exited", "success"]);
-    Units { docker: unit("docker.service", docker), agent, cloud_final, user_data_target: None }
+    Units { docker: unit("docker.service", docker), agent, cloud_final, user_data_target: None, after_user_data: None }
 }
 
 fn container(running: bool, exit_code: i64) -> Container {

@@ -7,7 +7,7 @@ boot_wait=0
 check() {
     wait_for 40 assert_file_has /run/user-data-said '^started$'
     assert_unit cloud-final.service activating
-    wait_for 30 assert_verdict ready
+    wait_for 60 assert_verdict ready
     [[ $(look_in docker inspect --format '{{.Config.Env}}' ecs-agent) == *ECS_LOGLEVEL=debug* ]] ||
         fail 'the agent does not have the variable'
     assert_journal_lacks '' 'user-data-deadlock'

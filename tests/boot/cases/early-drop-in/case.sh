@@ -4,7 +4,7 @@ early=yes
 boot_wait=0
 
 check() {
-    wait_for 30 assert_verdict ready
+    wait_for 60 assert_verdict ready
     look_in touch /run/continue
     wait_for_boot "$name" 60
     wait_for 30 assert_journal_has ecs-bootstrap-after-user-data.service 'restarting the agent'
