@@ -4,10 +4,11 @@
 //! a static binary cannot load glibc's name-service modules. It reads them at the first lookup, because they may not
 //! exist earlier in the boot. It never connects to the addresses.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
@@ -16,6 +17,7 @@ use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError as HickoryError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
+use tokio::task::JoinHandle;
 
 use crate::boundary::disk::read_of_host;
 
@@ -70,13 +72,40 @@ pub enum DnsError {
 /// A resolver. Cheap to clone; all clones share one cache.
 #[derive(Clone, Default)]
 pub struct Dns {
-    resolver: Arc<OnceLock<TokioResolver>>,
+    shared: Arc<DnsState>,
+}
+
+#[derive(Default)]
+struct DnsState {
+    resolver: OnceLock<TokioResolver>,
+    /// The lookups that [`Dns::prepare`] started. The first caller of [`Dns::lookup`] takes the result.
+    prepared: Mutex<HashMap<String, Option<JoinHandle<Result<Vec<IpAddr>, DnsError>>>>>,
 }
 
 impl Dns {
+    /// Starts the lookup of a name that will be needed. Does not wait for it. Each name is prepared once.
+    pub(crate) fn prepare(&self, host: &str) {
+        let mut prepared = self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.entry(host.to_owned()).or_insert_with(|| {
+            let (dns, host) = (self.clone(), host.to_owned());
+            Some(tokio::spawn(async move { dns.lookup_now(&host).await }))
+        });
+    }
+
     /// The addresses of `host`, in the resolver's order. An IP address is returned unchanged. The `timeout` and
     /// `attempts` of resolv.conf(5) limit the time.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let prepared =
+            self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).get_mut(host).and_then(Option::take);
+        if let Some(prepared) = prepared
+            && let Ok(outcome) = prepared.await
+        {
+            return outcome;
+        }
+        self.lookup_now(host).await
+    }
+
+    async fn lookup_now(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -105,7 +134,7 @@ impl Dns {
     }
 
     fn resolver(&self) -> Result<&TokioResolver, DnsError> {
-        if let Some(resolver) = self.resolver.get() {
+        if let Some(resolver) = self.shared.resolver.get() {
             return Ok(resolver);
         }
         // An error is not cached, because DHCP may write the file a second later.
@@ -116,7 +145,7 @@ impl Dns {
                     .build()
             })
             .map_err(|source| DnsError::Configuration { source })?;
-        Ok(self.resolver.get_or_init(|| built))
+        Ok(self.shared.resolver.get_or_init(|| built))
     }
 }
 
@@ -191,6 +220,21 @@ mod tests {
         for absent in ["other.example", "ecs", "", "10.0.0.3"] {
             assert!(of(absent).is_empty(), "{absent}");
         }
+    }
+
+    #[test]
+    fn a_prepared_lookup_is_used_once() {
+        crate::boundary::test_server::run(async {
+            let dns = Dns::default();
+            let waiting = |host| dns.shared.prepared.lock().unwrap().get(host).is_some_and(Option::is_some);
+            dns.prepare("192.0.2.7");
+            assert!(waiting("192.0.2.7"));
+            for _ in 0..2 {
+                assert_eq!(dns.lookup("192.0.2.7").await.unwrap(), [IpAddr::from([192, 0, 2, 7])]);
+                assert!(!waiting("192.0.2.7"));
+                dns.prepare("192.0.2.7");
+            }
+        });
     }
 
     #[test]

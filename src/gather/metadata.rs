@@ -65,8 +65,12 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
     let with_life_cycle = settings.derive.spot.value == Switch::Auto;
     let with_target_state = needs_target_state(settings);
-    let wanted = [true, true, with_tags, with_cluster, with_life_cycle, with_target_state];
+    let with_role = super::may_call_aws(settings);
+    let wanted = [true, true, with_tags, with_cluster, with_life_cycle, with_target_state, with_role];
     imds.prepare(wanted.into_iter().filter(|is_wanted| *is_wanted).count(), deadline);
+    if with_role {
+        imds.prepare_role(deadline);
+    }
     let get = |path: &'static str, is_wanted: bool| async move {
         if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
     };

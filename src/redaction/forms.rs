@@ -274,6 +274,9 @@ fn value_end(value: &str) -> usize {
 /// After an option as in `docker login -u ci -p hunter2`: the number of bytes before its value. `None` if the option is
 /// not secret or a path follows.
 fn option_value(option: &str, after: &str) -> Option<usize> {
+    if !option.starts_with('-') {
+        return None;
+    }
     let value = after.trim_start();
     // `journalctl -u ecs` in a remedy.
     let word = value.split(|c| !is_of_word(c)).next().unwrap_or_default();
@@ -288,13 +291,14 @@ fn option_value(option: &str, after: &str) -> Option<usize> {
 
 /// Whether the word follows `Bearer` or another scheme of the header `Authorization`.
 fn is_after_scheme(previous: &str, shown: &str, word: &str) -> bool {
+    if !["bearer", "basic", "negotiate", "digest"].iter().any(|scheme| scheme.eq_ignore_ascii_case(previous)) {
+        return false;
+    }
     // `a basic string` is not a header.
     let is_name = previous.starts_with(|c: char| c.is_ascii_uppercase()) || previous == "bearer";
     let is_value = word.contains(|c: char| !c.is_ascii_lowercase());
     let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=', ':']);
-    is_apart
-        && (is_name || is_value)
-        && ["bearer", "basic", "negotiate", "digest"].iter().any(|scheme| scheme.eq_ignore_ascii_case(previous))
+    is_apart && (is_name || is_value)
 }
 
 /// The option of a word such as `-phunter2`, whose rest is a secret. `-pod` and `-user` are not such words.

@@ -11,6 +11,7 @@ pub mod complete;
 mod credentials;
 mod credentials_cache;
 mod deployment;
+mod early_lookup;
 mod endpoint;
 mod error;
 mod http;
@@ -57,6 +58,7 @@ use crate::boundary::requests::RequestLog;
 use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use credentials::InstanceCredentials;
 use credentials_cache::CachedCredentials;
+use early_lookup::EarlyLookup;
 use http::Roots;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -117,6 +119,7 @@ struct AwsState {
 struct Clients {
     config: SdkConfig,
     clock_skew: ClockSkew,
+    early_lookup: EarlyLookup,
     /// Replaces the SDK's limit of retries.
     retries: Option<RetryPartition>,
     ec2: OnceLock<aws_sdk_ec2::Client>,
@@ -124,13 +127,15 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(config: SdkConfig, clock_skew: ClockSkew, retries: Option<RetryPartition>) -> Clients {
-        Clients { config, clock_skew, retries, ec2: OnceLock::new(), ecs: OnceLock::new() }
+    fn new(config: SdkConfig, clock_skew: ClockSkew, dns: &Dns, retries: Option<RetryPartition>) -> Clients {
+        let early_lookup = EarlyLookup(dns.clone());
+        Clients { config, clock_skew, early_lookup, retries, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {
         self.ec2.get_or_init(|| {
-            let mut config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            let config = aws_sdk_ec2::config::Builder::from(&self.config);
+            let mut config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
             config.set_retry_partition(self.retries.clone());
             aws_sdk_ec2::Client::from_conf(config.build())
         })
@@ -138,7 +143,8 @@ impl Clients {
 
     fn ecs(&self) -> &aws_sdk_ecs::Client {
         self.ecs.get_or_init(|| {
-            let mut config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
+            let config = aws_sdk_ecs::config::Builder::from(&self.config);
+            let mut config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
             config.set_retry_partition(self.retries.clone());
             aws_sdk_ecs::Client::from_conf(config.build())
         })
@@ -166,7 +172,7 @@ impl Aws {
         if let Some(provider) = aws.clients().config.credentials_provider() {
             let provider = SharedCredentialsProvider::new(CachedCredentials::new(provider));
             let config = aws.clients().config.to_builder().credentials_provider(provider).build();
-            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone(), None));
+            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone(), &aws.shared.dns, None));
             *aws.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         }
         Ok(aws)
@@ -209,7 +215,8 @@ impl Aws {
             loader = loader.endpoint_url(url);
         }
         let clock_skew = ClockSkew::default();
-        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone(), retries)));
+        let clients = Clients::new(loader.load().await, clock_skew.clone(), &dns, retries);
+        let clients = RwLock::new(Arc::new(clients));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
         let shared = Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests });
@@ -307,7 +314,7 @@ impl Aws {
         tracing::debug!("unknown issuer, trying the host's root certificates");
         let config = self.clients().config.to_builder().http_client(http_client).build();
         let retries = self.clients().retries.clone();
-        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone(), retries));
+        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone(), &self.shared.dns, retries));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }

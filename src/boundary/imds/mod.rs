@@ -55,6 +55,8 @@ struct ImdsState {
     target: Target,
     connections: Arc<Connections>,
     token: Mutex<TokenState>,
+    /// The answer of [`Imds::prepare_role`]. The first caller that needs the role takes it.
+    prepared_role: Mutex<Option<String>>,
     clock_skew: ClockSkew,
     requests: RequestLog,
 }
@@ -100,8 +102,16 @@ impl Imds {
     pub fn new(address: Address) -> Imds {
         let target = address.target();
         let connections = Arc::new(Connections::new(target.place.clone()));
-        let (token, clock_skew, requests) = (Mutex::default(), ClockSkew::default(), RequestLog::default());
-        Imds { shared: Arc::new(ImdsState { address, target, connections, token, clock_skew, requests }) }
+        let shared = ImdsState {
+            address,
+            target,
+            connections,
+            token: Mutex::default(),
+            prepared_role: Mutex::default(),
+            clock_skew: ClockSkew::default(),
+            requests: RequestLog::default(),
+        };
+        Imds { shared: Arc::new(shared) }
     }
 
     /// Opens connections for this number of concurrent requests, while the first of them still waits for the token.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::error::{AttemptError, FailedAttempt};
 use super::{Imds, ImdsError};
-use crate::retry::Deadline;
+use crate::retry::{Deadline, within};
 
 const LISTING: &str = "meta-data/iam/security-credentials/";
 const INFO: &str = "meta-data/iam/info";
@@ -120,16 +120,38 @@ impl Imds {
         }
     }
 
-    /// The role and its credentials.
-    pub(in crate::boundary) async fn role(&self, deadline: Deadline) -> Result<Role, ImdsError> {
+    /// Starts to read the name of the role, which the credentials need. Does not wait for it. Without an answer,
+    /// the caller that needs the credentials asks again.
+    pub(crate) fn prepare_role(&self, deadline: Deadline) {
+        const LONGEST: Duration = Duration::from_secs(2);
+        let (imds, deadline) = (self.clone(), Deadline::after(LONGEST).earliest(deadline));
+        tokio::spawn(async move {
+            let mut prepared = imds.shared.prepared_role.lock().await;
+            *prepared = imds.role_name(deadline).await.ok().flatten();
+        });
+    }
+
+    /// The name of the role, if there is one.
+    async fn role_name(&self, deadline: Deadline) -> Result<Option<String>, ImdsError> {
         let listing = self.get(LISTING, deadline).await?.unwrap_or_default();
         let listing = String::from_utf8(listing).map_err(|_| garbled(LISTING, "bytes that are not UTF-8"))?;
-        let Some(role) = listing.lines().map(str::trim).find(|line| !line.is_empty()) else {
-            return Ok(Role::Absent);
-        };
-        if !is_role_name(role) {
+        let role = listing.lines().map(str::trim).find(|line| !line.is_empty());
+        if role.is_some_and(|role| !is_role_name(role)) {
             return Err(garbled(LISTING, "something that is not a role name"));
         }
+        Ok(role.map(str::to_owned))
+    }
+
+    /// The role and its credentials.
+    pub(in crate::boundary) async fn role(&self, deadline: Deadline) -> Result<Role, ImdsError> {
+        let prepared = within(deadline, self.shared.prepared_role.lock()).await.ok().and_then(|mut name| name.take());
+        let role = match prepared {
+            Some(role) => role,
+            None => match self.role_name(deadline).await? {
+                Some(role) => role,
+                None => return Ok(Role::Absent),
+            },
+        };
         let path = format!("{LISTING}{role}");
         let Some(body) = self.get(&path, deadline).await? else {
             return Ok(Role::Absent);
@@ -137,7 +159,6 @@ impl Imds {
         // The parser's error is not kept, because it may quote the document.
         let document: CredentialsDocument =
             serde_json::from_slice(&body).map_err(|_| garbled(&path, "something that is not JSON"))?;
-        let role = role.to_owned();
         if document.code != "Success" {
             return Ok(Role::NotUsable { role, code: printable(&document.code) });
         }
@@ -203,6 +224,27 @@ mod tests {
             status((200, "app"), (200, r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S"}"#)).unwrap(),
             RoleStatus::Present { role: "app".into(), expired_for: None }
         );
+    }
+
+    #[test]
+    fn the_prepared_name_of_the_role_is_used_once() {
+        let server = Server::start(|request| match request.line.as_str() {
+            "PUT /latest/api/token" => answer(200, "t"),
+            "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
+            _ => answer(200, r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S"}"#),
+        });
+        let imds = Imds::new(Address::Fixed(server.url()));
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let lists = || server.requests().iter().filter(|request| request.line.ends_with("credentials/")).count();
+        run(async {
+            imds.prepare_role(deadline);
+            // The task begins when this one waits.
+            tokio::task::yield_now().await;
+            for listed in [1, 2] {
+                assert!(matches!(imds.role(deadline).await, Ok(Role::Usable { role, .. }) if role == "app"));
+                assert_eq!(lists(), listed);
+            }
+        });
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub fn time_of(usec: Option<u64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec.filter(|usec| *usec > 0)?))
 }
 
+/// Reads properties of a unit side by side.
+macro_rules! properties {
+    ($name:ident, $of:ident: $($property:literal),*) => { tokio::join!($(async {
+        property_value($name, $property, $of.get_property($property).await)
+    }),*) };
+}
+
 /// A connection to systemd.
 #[derive(Clone, Debug)]
 pub struct Systemd {
@@ -79,6 +86,30 @@ pub struct UnitState {
     pub active_enter_usec: Option<u64>,
     /// The drop-in files that systemd has loaded.
     pub drop_in_paths: Option<Vec<String>>,
+}
+
+/// The properties of a service that describe its main process.
+struct MainProcess {
+    result: Option<String>,
+    status: Option<i32>,
+    code: Option<i32>,
+    restarts: Option<u32>,
+    start_usec: Option<u64>,
+    exit_usec: Option<u64>,
+}
+
+impl MainProcess {
+    /// What systemd reports for a service that has not been started in this boot.
+    fn never_run() -> MainProcess {
+        MainProcess {
+            result: Some("success".to_owned()),
+            status: Some(0),
+            code: Some(0),
+            restarts: Some(0),
+            start_usec: Some(0),
+            exit_usec: Some(0),
+        }
+    }
 }
 
 /// A job that must end before another job starts.
@@ -180,50 +211,47 @@ impl Systemd {
             Err(error) => return Err(error),
         };
         let unit = self.properties(name, &path, "Unit").await?;
-        let service = self.properties(name, &path, "Service").await?;
-        macro_rules! all {
-            ($($of:ident . $property:literal),*) => { tokio::join!($(async {
-                property_value(name, $property, $of.get_property($property).await)
-            }),*) };
-        }
-        let (
-            load_state,
-            active_state,
-            sub_state,
-            file_state,
-            job,
-            after,
-            entered,
-            result,
-            status,
-            code,
-            restarts,
-            began,
-            ended,
-            drop_ins,
-        ) = all!(
-            unit."LoadState", unit."ActiveState", unit."SubState", unit."UnitFileState", unit."Job", unit."After",
-            unit."ActiveEnterTimestamp", service."Result", service."ExecMainStatus", service."ExecMainCode",
-            service."NRestarts", service."ExecMainStartTimestamp", service."ExecMainExitTimestamp",
-            unit."DropInPaths"
+        let (load_state, active_state, sub_state, file_state, job, after, began, entered, drop_ins) = properties!(
+            name, unit: "LoadState", "ActiveState", "SubState", "UnitFileState", "Job", "After", "InactiveExitTimestamp",
+            "ActiveEnterTimestamp", "DropInPaths"
         );
         let job: Option<(u32, OwnedObjectPath)> = job?;
+        let active_state: Option<String> = active_state?;
+        // At the first start of the boot, most units have not run: six calls less for each of them.
+        let has_never_run = began? == Some(0_u64) && active_state.as_deref() == Some("inactive");
+        let process = if has_never_run { MainProcess::never_run() } else { self.main_process(name, &path).await? };
         Ok(UnitState {
             load_state: load_state?,
-            active_state: active_state?,
+            active_state,
             sub_state: sub_state?,
             unit_file_state: file_state?,
-            result: result?,
-            exec_main_status: status?,
-            exec_main_code: code?,
-            restarts: restarts?,
+            result: process.result,
+            exec_main_status: process.status,
+            exec_main_code: process.code,
+            restarts: process.restarts,
             job: job.map(|(id, _)| id).filter(|&id| id != 0),
             after: after?,
-            exec_main_start_usec: began?,
-            exec_main_exit_usec: ended?,
+            exec_main_start_usec: process.start_usec,
+            exec_main_exit_usec: process.exit_usec,
             active_enter_usec: entered?,
             drop_in_paths: drop_ins?,
             ..unknown
+        })
+    }
+
+    async fn main_process(&self, name: &str, path: &OwnedObjectPath) -> Result<MainProcess, SystemdError> {
+        let service = self.properties(name, path, "Service").await?;
+        let (result, status, code, restarts, start, exit) = properties!(
+            name, service: "Result", "ExecMainStatus", "ExecMainCode", "NRestarts", "ExecMainStartTimestamp",
+            "ExecMainExitTimestamp"
+        );
+        Ok(MainProcess {
+            result: result?,
+            status: status?,
+            code: code?,
+            restarts: restarts?,
+            start_usec: start?,
+            exit_usec: exit?,
         })
     }
 

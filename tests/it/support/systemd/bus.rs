@@ -313,6 +313,7 @@ impl Manager {
             if job_type != "stop" && !(job_type == "start" && was_active) {
                 unit.active_state = "activating".into();
                 unit.sub_state = "start".into();
+                unit.inactive_exit = super::now();
             }
             (unit.start.clone(), unit.delay, was_active)
         };
