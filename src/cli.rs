@@ -1,6 +1,7 @@
 //! The command line: one definition feeds the parser, the help, the man page and the completions.
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -34,14 +35,16 @@ impl Cli {
     /// clap copies the options of every command into each command that it knows, which takes longer than the rest of
     /// the start. So it first gets only the named command. Errors and help come from the whole definition.
     pub fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-        let whole = Cli::command();
+        // Freed by the exit: the definitions are hundreds of small allocations.
+        let mut whole = ManuallyDrop::new(Cli::command());
         let parsed = arguments.get(1).and_then(|name| whole.find_subcommand(name)).and_then(|named| {
             let parser = clap::Command::new("ecs-bootstrap").args(whole.get_arguments()).subcommand(named);
-            Cli::from_arg_matches(&parser.try_get_matches_from(arguments).ok()?).ok()
+            let mut parser = ManuallyDrop::new(parser);
+            Cli::from_arg_matches(&parser.try_get_matches_from_mut(arguments).ok()?).ok()
         });
         match parsed {
             Some(cli) => Ok(cli),
-            None => Cli::from_arg_matches(&whole.try_get_matches_from(arguments)?),
+            None => Cli::from_arg_matches(&whole.try_get_matches_from_mut(arguments)?),
         }
     }
 }

@@ -23,6 +23,7 @@ use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::warning;
 use ecs_bootstrap::settings::{SettingsError, Warning};
+use tokio::runtime::LocalOptions;
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
@@ -78,13 +79,17 @@ fn run_on_host(command: HostCommand, common: &Common, start: Instant) -> Command
         Err(output) => return output,
     };
     context.watchdog = Some(watchdog(HangReport::new(&context, &command)));
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run_command(command, context)),
-        Err(error) => failure(Exit::Internal, &error.to_string()),
-    }
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let outcome = outcome.and_then(|runtime| {
+        // In a task: a wake of the future of `block_on` itself costs two system calls, and each answer is one.
+        let command = runtime.spawn_local(run_command(command, context));
+        runtime.block_on(command).map_err(std::io::Error::other)
+    });
+    outcome.unwrap_or_else(|error| failure(Exit::Internal, &error.to_string()))
 }
 
 async fn run_command(command: HostCommand, context: CommandContext) -> CommandOutput {
+    // Boxed: the future of this function would be as long as that of the longest command, and is moved into its task.
     match command {
         HostCommand::Run(options) => {
             let wait = match options {
@@ -93,19 +98,19 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
                 _ if std::io::stdin().is_terminal() && context.shows_progress => VerifyPlace::HereIfPossible,
                 _ => VerifyPlace::InVerifyUnit,
             };
-            context.run(wait).await
+            Box::pin(context.run(wait)).await
         }
-        HostCommand::Plan => context.plan().await,
-        HostCommand::Guard { after_user_data: true, .. } => context.guard_after_user_data().await,
-        HostCommand::Guard { rewrite: true, .. } => context.rewrite().await,
-        HostCommand::Guard { rewrite: false, .. } => context.guard().await,
-        HostCommand::Verify { died: false } => context.verify().await,
-        HostCommand::Verify { died: true } => context.verify_died().await,
-        HostCommand::PrepareImage(options) => context.prepare_image(consent(options)).await,
-        HostCommand::ResetAgent(options) => context.reset_agent(consent(options)).await,
+        HostCommand::Plan => Box::pin(context.plan()).await,
+        HostCommand::Guard { after_user_data: true, .. } => Box::pin(context.guard_after_user_data()).await,
+        HostCommand::Guard { rewrite: true, .. } => Box::pin(context.rewrite()).await,
+        HostCommand::Guard { rewrite: false, .. } => Box::pin(context.guard()).await,
+        HostCommand::Verify { died: false } => Box::pin(context.verify()).await,
+        HostCommand::Verify { died: true } => Box::pin(context.verify_died()).await,
+        HostCommand::PrepareImage(options) => Box::pin(context.prepare_image(consent(options))).await,
+        HostCommand::ResetAgent(options) => Box::pin(context.reset_agent(consent(options))).await,
         HostCommand::Doctor(options) => Box::pin(context.doctor(&options)).await,
-        HostCommand::Status => context.status().await,
-        HostCommand::Timeline(options) => context.timeline(&options).await,
+        HostCommand::Status => Box::pin(context.status()).await,
+        HostCommand::Timeline(options) => Box::pin(context.timeline(&options)).await,
     }
 }
 

@@ -75,11 +75,13 @@ pub struct Dns {
     shared: Arc<DnsState>,
 }
 
+type RunningLookup = JoinHandle<Result<Vec<IpAddr>, DnsError>>;
+
 #[derive(Default)]
 struct DnsState {
     resolver: OnceLock<TokioResolver>,
     /// The lookups that [`Dns::prepare`] started. The first caller of [`Dns::lookup`] takes the result.
-    prepared: Mutex<HashMap<String, Option<JoinHandle<Result<Vec<IpAddr>, DnsError>>>>>,
+    prepared: Mutex<HashMap<String, Option<RunningLookup>>>,
 }
 
 impl Dns {

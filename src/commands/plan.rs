@@ -23,9 +23,6 @@ impl CommandContext {
     pub async fn plan(self) -> CommandOutput {
         let progress = Progress::new(self.shows_progress);
         progress.say("reading instance metadata, tags and the host");
-        if let Ok(settings) = self.early_settings() {
-            self.set_deadline_after(settings.run_deadline.value);
-        }
         let planned = self.make_plan(&mut Phases::new(self.start), true).await;
         progress.clear();
         let plan = match planned {
@@ -47,7 +44,9 @@ impl CommandContext {
         without_metadata: bool,
     ) -> Result<(Plan, Gathered), StageError> {
         let fragments = self.early_fragments()?;
-        let deadline = Deadline::after(merge(&fragments).run_deadline.value);
+        let limit = merge(&fragments).run_deadline.value;
+        self.set_deadline_after(limit);
+        let deadline = Deadline::after(limit);
         let begun = phases.begin();
         // Boxed: the nested futures are too deep for the compiler otherwise.
         let gathered =

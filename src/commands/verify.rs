@@ -79,11 +79,10 @@ impl CommandContext {
     /// What to verify. If a run left that, its phases become the first phases of this command.
     async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, StageError> {
         let handover = handover::read(&self.host_clients.disk).map_err(StageError::ReadHandover)?;
-        let settings = merge(&self.early_fragments()?);
         let Some(handover) = handover else {
-            self.set_deadline_after(settings.run_deadline.value);
             return Ok(self.make_plan(phases, false).await?.0.expectation);
         };
+        let settings = merge(&self.early_fragments()?);
         phases.done = handover.phases;
         let mut expectation = handover.expectation;
         // A deadline on the command line of `verify` overrides that of the run.

@@ -4,6 +4,12 @@
 use crate::agent_variables::check;
 use crate::boundary::aws::{Aws, AwsError, Cluster};
 use crate::retry::Deadline;
+use crate::settings::Settings;
+
+/// Whether the settings that are known so far choose the cluster by its tags.
+pub(super) fn are_searched(settings: &Settings) -> bool {
+    settings.cluster.is_none() && !settings.cluster_tags.value.is_empty()
+}
 
 /// All clusters with a valid name. Many instances that start together exhaust the limit of both calls, so throttled calls
 /// are repeated until the deadline.

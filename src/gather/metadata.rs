@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all, select, try_join_all, try_join4};
 
+use super::{clusters, tags};
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::StageError;
 use crate::facts::{Fact, Facts, Instance, InstanceTags};
@@ -65,7 +66,8 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
     let with_life_cycle = settings.derive.spot.value == Switch::Auto;
     let with_target_state = needs_target_state(settings);
-    let with_role = super::may_call_aws(settings);
+    // The credentials of an AWS call need the role's name.
+    let with_role = tags::may_be_described(settings) || clusters::are_searched(settings);
     let wanted = [true, true, with_tags, with_cluster, with_life_cycle, with_target_state, with_role];
     imds.prepare(wanted.into_iter().filter(|is_wanted| *is_wanted).count(), deadline);
     if with_role {

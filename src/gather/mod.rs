@@ -22,7 +22,7 @@ use crate::ownership;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::{ignored_cluster_tags, merge};
-use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data, warning};
+use crate::settings::{Rank, Settings, Source, Warning, user_data, warning};
 
 pub use leftovers::leftovers;
 pub use metadata::InstanceMetadata;
@@ -154,26 +154,6 @@ fn user_data_settings(metadata: &InstanceMetadata) -> Result<Option<Fragment>, S
     Ok(text.map(|text| Fragment::from_toml(&text, Rank::UserData, PLACE)).transpose()?)
 }
 
-/// Whether the settings that are known so far may lead to a call of AWS.
-fn may_call_aws(settings: &Settings) -> bool {
-    may_describe_tags(settings) || chooses_by_tags(settings)
-}
-
-/// Whether EC2 is asked for the tags if instance metadata has none: only if a tag can still decide the cluster.
-fn may_describe_tags(settings: &Settings) -> bool {
-    let is_named_above = match settings.tags_cluster.value {
-        TagsCluster::Any => settings.cluster.as_ref().is_some_and(|named| named.source.rank > Rank::InstanceTag),
-        TagsCluster::Fallback => settings.cluster.is_some() || !settings.cluster_tags.value.is_empty(),
-        TagsCluster::Never => true,
-    };
-    settings.tags_settings.value != TagsSettings::None && settings.tags_api.value == TagsApi::Auto && !is_named_above
-}
-
-/// Whether the cluster is chosen by its tags.
-fn chooses_by_tags(settings: &Settings) -> bool {
-    settings.cluster.is_none() && !settings.cluster_tags.value.is_empty()
-}
-
 struct Gathering<'a> {
     host_clients: &'a HostClients,
     fragments: Vec<Fragment>,
@@ -191,7 +171,7 @@ impl Gathering<'_> {
     /// Adds the instance tags: from IMDS, or from EC2 if IMDS has none and no higher rank names the cluster.
     async fn add_instance_tags(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         let so_far = merge(&self.fragments);
-        let asks = facts.tags.get().is_none() && may_describe_tags(&so_far);
+        let asks = facts.tags.get().is_none() && tags::may_be_described(&so_far);
         if let (true, Fact::Known(instance)) = (asks, facts.instance.clone()) {
             // If another source names the cluster, there is no wait for a tag, and an error is only a warning.
             let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
@@ -243,7 +223,7 @@ impl Gathering<'_> {
     /// Adds the clusters, only if the cluster is chosen by tags. The tags of the chosen cluster are settings too.
     async fn add_clusters(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         let settings = merge(&self.fragments);
-        if !chooses_by_tags(&settings) || facts.instance.get().is_none() {
+        if !clusters::are_searched(&settings) || facts.instance.get().is_none() {
             return Ok(());
         }
         let aws = self.aws(facts).await?;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::{Instance, InstanceTags};
 use crate::retry::{AttemptResult, Deadline, Policy, until};
+use crate::settings::{Rank, Settings, TagsApi, TagsCluster, TagsSettings};
 
 /// The pauses while the answer has no tag that names the cluster.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
@@ -12,6 +13,17 @@ const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration
 const CALL: Duration = Duration::from_secs(30);
 /// A role that is still absent this long after the launch is not expected to appear.
 const ROLE_SETTLES: Duration = Duration::from_secs(60);
+
+/// Whether EC2 is asked for the tags if instance metadata has none: only if a tag can still decide the cluster. By the
+/// settings that are known so far.
+pub(super) fn may_be_described(settings: &Settings) -> bool {
+    let is_named_above = match settings.tags_cluster.value {
+        TagsCluster::Any => settings.cluster.as_ref().is_some_and(|named| named.source.rank > Rank::InstanceTag),
+        TagsCluster::Fallback => settings.cluster.is_some() || !settings.cluster_tags.value.is_empty(),
+        TagsCluster::Never => true,
+    };
+    settings.tags_settings.value != TagsSettings::None && settings.tags_api.value == TagsApi::Auto && !is_named_above
+}
 
 /// Which tags to read, and how long to wait for them.
 pub(super) struct TagsQuery<'a> {

@@ -202,13 +202,13 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     if (is_header || is_object && known.is_some_and(|variable| variable.secret)) && !after.is_empty() {
         return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
     }
-    let lower = name.to_ascii_lowercase();
+    let is_any_of = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one));
     let is_variable = name.len() > 2
         && name.contains(|c: char| c.is_ascii_uppercase())
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     let is_known = known.is_some_and(|variable| !variable.secret);
-    let is_parameter = matches!(before, Some('?' | '&')) && PARAMETERS.contains(&lower.as_str());
-    let is_secret = is_secret_name(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
+    let is_parameter = matches!(before, Some('?' | '&')) && is_any_of(&PARAMETERS);
+    let is_secret = is_secret_name(name) || is_parameter || is_any_of(&EXPLICIT);
     let is_quoted = bare.len() < after.len();
     // The name of a secret is itself a value, as in `{"name":"DB_PASSWORD","value":"x"}`.
     if is_secret && is_variable && is_quoted && bare.starts_with(',') {
@@ -221,7 +221,7 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     if !is_secret && !is_foreign {
         return None;
     }
-    if !is_assigned && !is_quoted && !EXPLICIT.contains(&lower.as_str()) && is_prose(name, value) {
+    if !is_assigned && !is_quoted && !is_any_of(&EXPLICIT) && is_prose(name, value) {
         return None;
     }
     Some(after.len() - value.trim_start_matches(|c: char| c.is_whitespace() || c == '\\').len())

@@ -34,9 +34,11 @@ pub fn is_secret_name(name: &str) -> bool {
     if let Some(variable) = find(bare(name)) {
         return variable.secret;
     }
-    let name = bare(name).to_ascii_lowercase();
-    let last = name.rsplit(['-', '_']).next().unwrap_or_default();
-    SECRET_PARTS.iter().any(|part| name.contains(part)) || SECRET_WORDS.contains(&last)
+    let name = bare(name).as_bytes();
+    // Not `str::contains`, whose preparation takes longer than the search in a short name.
+    let contains = |part: &&str| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+    let last = name.rsplit(|byte| matches!(byte, b'-' | b'_')).next().unwrap_or_default();
+    SECRET_PARTS.iter().any(contains) || SECRET_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The name without a comment sign and without `export` before it.

@@ -182,6 +182,7 @@ fn with_a_tag_in_metadata_no_api_is_called() {
     let expected = [
         "GET /latest/dynamic/instance-identity/document",
         "GET /latest/meta-data/autoscaling/target-lifecycle-state",
+        "GET /latest/meta-data/iam/security-credentials/",
         "GET /latest/meta-data/instance-life-cycle",
         "GET /latest/meta-data/tags/instance",
         "GET /latest/meta-data/tags/instance/ecs-bootstrap:cluster",

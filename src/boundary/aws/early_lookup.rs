@@ -9,7 +9,6 @@ use aws_sdk_ecs::error::BoxError;
 use aws_smithy_runtime_api::client::endpoint::{EndpointResolverParams, ResolveEndpoint};
 use futures_util::FutureExt;
 
-use super::Endpoint;
 use crate::boundary::dns::Dns;
 use crate::boundary::proxy;
 
@@ -30,19 +29,20 @@ impl Intercept for EarlyLookup {
     ) -> Result<(), BoxError> {
         // A proxy looks the name up itself.
         if proxy::of_environment().is_none()
-            && let Some(endpoint) = endpoint(components, config).filter(Endpoint::is_name)
+            && let Some(name) = name_of_service(components, config)
         {
-            self.0.prepare(&endpoint.host);
+            self.0.prepare(&name);
         }
         Ok(())
     }
 }
 
-/// The endpoint that the SDK will use. Without one it reports the error itself.
-fn endpoint(components: &RuntimeComponents, config: &ConfigBag) -> Option<Endpoint> {
+/// The name in the URL that the SDK will use; `None` if the URL has an address. Without a URL the SDK itself reports the
+/// error.
+fn name_of_service(components: &RuntimeComponents, config: &ConfigBag) -> Option<String> {
     let params = config.load::<EndpointResolverParams>()?;
     let resolver = components.endpoint_resolver();
     // The rules of the endpoint wait for nothing.
     let endpoint = resolver.resolve_endpoint(params).now_or_never()?.ok()?;
-    Endpoint::of_url(endpoint.url())
+    reqwest::Url::parse(endpoint.url()).ok()?.domain().map(str::to_owned)
 }

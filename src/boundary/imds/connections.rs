@@ -86,18 +86,18 @@ impl Connections {
         request: Request<String>,
         connect_timeout: Duration,
     ) -> Result<Answer, ExchangeError> {
+        let mut request = request;
         while let Some(mut connection) = self.kept() {
             // The service may have closed the connection since the last answer. Then nothing was sent.
             if connection.requests.ready().await.is_err() {
                 continue;
             }
-            match connection.requests.try_send_request(request.clone()).await {
+            match connection.requests.try_send_request(request).await {
                 Ok(response) => return self.finish(connection, response).await,
-                Err(mut error) => {
-                    if error.take_message().is_none() {
-                        return Err(ExchangeError::Broken(error.into_error()));
-                    }
-                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(ExchangeError::Broken(error.into_error())),
+                },
             }
         }
         let mut connection = self.open(connect_timeout).await.map_err(ExchangeError::Connect)?;

@@ -14,8 +14,8 @@ mod role;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::header::{DATE, HOST, HeaderValue, SERVER, USER_AGENT, VIA};
-use hyper::{Method, Request};
+use hyper::header::{DATE, HOST, HeaderName, HeaderValue, SERVER, USER_AGENT, VIA};
+use hyper::{Method, Request, Uri};
 use tokio::sync::Mutex;
 
 pub use endpoint::Address;
@@ -173,7 +173,7 @@ impl Imds {
         token: &HeaderValue,
         deadline: Deadline,
     ) -> Result<Option<Vec<u8>>, FailedAttempt> {
-        let header = ("x-aws-ec2-metadata-token", token.clone());
+        let header = (const { HeaderName::from_static("x-aws-ec2-metadata-token") }, token.clone());
         let answer = self.exchange(Method::GET, path, Some(header), deadline).await?;
         match answer.status {
             200 => Ok(Some(answer.body)),
@@ -213,7 +213,8 @@ impl Imds {
     }
 
     async fn new_token(&self, deadline: Deadline) -> Result<HeaderValue, FailedAttempt> {
-        let header = ("x-aws-ec2-metadata-token-ttl-seconds", HeaderValue::from_static(TOKEN_TTL));
+        let name = const { HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds") };
+        let header = (name, HeaderValue::from_static(TOKEN_TTL));
         let answer = self.exchange(Method::PUT, TOKEN, Some(header), deadline).await?;
         match answer.status {
             200 => {}
@@ -236,7 +237,7 @@ impl Imds {
         &self,
         method: Method,
         path: &str,
-        header: Option<(&'static str, HeaderValue)>,
+        header: Option<(HeaderName, HeaderValue)>,
         deadline: Deadline,
     ) -> Result<Answer, FailedAttempt> {
         if let Err(error) = self.shared.address.usable() {
@@ -269,21 +270,25 @@ impl Imds {
         &self,
         method: Method,
         path: &str,
-        header: Option<(&'static str, HeaderValue)>,
+        header: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Request<String>, AttemptError> {
-        let target = &self.shared.target;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}/latest/{path}", target.path))
-            .header(HOST, &target.host)
-            .header(USER_AGENT, concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")));
-        if let Some((name, value)) = header {
-            request = request.header(name, value);
-        }
-        let invalid = |error| {
+        let invalid = |error: hyper::http::Error| {
             AttemptError::Garbled("a name that cannot be part of a path", Some(Arc::new(TransportError::Path(error))))
         };
-        request.body(String::new()).map_err(invalid)
+        let target = &self.shared.target;
+        // Not with its builder, which moves the whole request at each step.
+        let mut request = Request::new(String::new());
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            Uri::try_from(format!("{}/latest/{path}", target.path)).map_err(|error| invalid(error.into()))?;
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|error| invalid(error.into()))?);
+        headers.insert(
+            USER_AGENT,
+            const { HeaderValue::from_static(concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION"))) },
+        );
+        headers.extend(header);
+        Ok(request)
     }
 
     async fn read(

