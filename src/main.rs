@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +82,8 @@ fn run_on_host(command: HostCommand, common: &Common, start: Instant) -> Command
     context.watchdog = Some(watchdog(HangReport::new(&context, &command)));
     let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let outcome = outcome.and_then(|runtime| {
+        // Not dropped: that would cancel each open connection, which the exit closes too.
+        let runtime = ManuallyDrop::new(runtime);
         // In a task: a wake of the future of `block_on` itself costs two system calls, and each answer is one.
         let command = runtime.spawn_local(run_command(command, context));
         runtime.block_on(command).map_err(std::io::Error::other)

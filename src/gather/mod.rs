@@ -76,11 +76,12 @@ pub async fn facts(
     // There can be many agent variables, and none is needed before the end.
     let early = Settings { agent: BTreeMap::new(), ..merge(&fragments) };
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
-    let host = async {
+    // Boxed: a join moves each future as a whole when it ends.
+    let host = Box::pin(async {
         let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
         (host::host(&host_clients.disk, &systemd).await, systemd)
-    };
-    let metadata = metadata::read(&host_clients.imds, &early, imds_deadline);
+    });
+    let metadata = Box::pin(metadata::read(&host_clients.imds, &early, imds_deadline));
     let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
     let host = host?;
     let (metadata, unread) = match metadata {

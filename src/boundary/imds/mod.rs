@@ -139,7 +139,8 @@ impl Imds {
         let request = RetriedGet { imds: self.clone(), path: path.into(), deadline, last_failure: Arc::default() };
         // Not an async closure, and nothing borrowed: otherwise the compiler cannot prove that the future is `Send`,
         // which the SDK requires of a credentials provider (rust-lang/rust issue 110338).
-        until(deadline, retry::POLICY, move |_| request.clone().step())
+        // Boxed: callers join several of these, and each would be moved as a whole when it ends.
+        Box::pin(until(deadline, retry::POLICY, move |_| request.clone().step()))
             .await
             .map_err(|gave_up| gave_up.last.into_error(gave_up.attempts, gave_up.elapsed))
     }
