@@ -31,12 +31,25 @@ const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 /// The states of the units of docker, the agent and cloud-final. A unit that is not installed has the load state
 /// `not-found`.
 pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
-    let ask = async |name| match systemd.unit(name).await {
+    units_with(systemd, true).await
+}
+
+/// As [`units`], without the main processes of docker and cloud-final, which no plan depends on.
+pub async fn units_to_plan(systemd: &Systemd) -> Result<Units, SystemdError> {
+    units_with(systemd, false).await
+}
+
+async fn units_with(systemd: &Systemd, all_processes: bool) -> Result<Units, SystemdError> {
+    let known = |name, state| match state {
         Err(SystemdError::NoSuchUnit { .. }) => Ok(absent(name)),
-        answer => answer,
+        state => state,
     };
-    let (docker, agent, cloud_final) =
-        futures_util::future::try_join3(ask("docker.service"), ask("ecs.service"), ask("cloud-final.service")).await?;
+    let ask = async |name| known(name, systemd.unit(name).await);
+    let ask_state = async |name| {
+        if all_processes { ask(name).await } else { known(name, systemd.unit_without_process(name).await) }
+    };
+    let (docker, cloud_final) = (ask_state("docker.service"), ask_state("cloud-final.service"));
+    let (docker, agent, cloud_final) = futures_util::future::try_join3(docker, ask("ecs.service"), cloud_final).await?;
     let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");
     let agent = if is_absent(&agent) {
         // The unit's name on SUSE.

@@ -173,7 +173,7 @@ fn is_registered(disk: &Disk, expectation: &Expectation) -> bool {
 
 /// Waits until the agent has had [`REGISTRATION_LIMIT`] to register. An agent in a warm pool may wait for its pool.
 async fn is_registered_in_time(disk: &Disk, expectation: &Expectation, agent: &UnitState) -> bool {
-    if expectation.enters_warm_pool {
+    if expectation.enters_warm_pool == Some(true) {
         return true;
     }
     let age = time_of(agent.exec_main_start_usec).and_then(|began| SystemTime::now().duration_since(began).ok());

@@ -7,7 +7,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
 use crate::facts::{ConfigFile, Fact, Host};
-use crate::host::{MAX_FILE_LENGTH, device, early_unit, saved_agent, units, user_data_runs, written};
+use crate::host::{MAX_FILE_LENGTH, device, early_unit, saved_agent, units_to_plan, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, SettingsError};
 
@@ -47,7 +47,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         user_data_runs: user_data_runs(disk),
         early_unit: Fact::from_result(early_unit(disk)),
         units: match systemd {
-            Ok(systemd) => Fact::from_result(units(systemd).await),
+            Ok(systemd) => Fact::from_result(units_to_plan(systemd).await),
             Err(error) => Fact::Unknown(crate::redaction::error_chain(error)),
         },
         gpu: device(disk, "nvidia"),
