@@ -214,11 +214,11 @@ impl Watchdog {
         watchdog
     }
 
-    /// Sets the deadline of the command to `duration` from now.
-    pub fn set_deadline_after(&self, duration: Duration) {
+    /// Sets the deadline of the command.
+    pub fn set_deadline(&self, new: Deadline) {
         let (deadline, changed) = &*self.deadline;
         let mut deadline = deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *deadline, Deadline::after(duration));
+        let before = std::mem::replace(&mut *deadline, new);
         // The thread reads a later deadline when it wakes up at the earlier one.
         if deadline.earliest(before) != before {
             changed.notify_all();
@@ -328,8 +328,8 @@ mod tests {
         let reports: Vec<FinalReport> = vec![Box::new(move || sender.send("report").unwrap())];
         let start = Instant::now();
         let watchdog = Watchdog::with_grace(Duration::from_millis(20), Duration::from_millis(50), reports, end);
-        watchdog.set_deadline_after(Duration::from_secs(3600));
-        watchdog.set_deadline_after(Duration::from_millis(300));
+        watchdog.set_deadline(Deadline::after(Duration::from_secs(3600)));
+        watchdog.set_deadline(Deadline::after(Duration::from_millis(300)));
         let next = || received.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((next(), next()), ("report", "end"));
         assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());

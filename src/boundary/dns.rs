@@ -18,6 +18,7 @@ use hickory_resolver::net::NetError as HickoryError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::boundary::disk::read_of_host;
 
@@ -75,7 +76,11 @@ pub struct Dns {
     shared: Arc<DnsState>,
 }
 
-type RunningLookup = JoinHandle<Result<Vec<IpAddr>, DnsError>>;
+/// A lookup, and when it began.
+type RunningLookup = (Instant, JoinHandle<Result<Vec<IpAddr>, DnsError>>);
+
+/// A prepared lookup that began earlier is not used: the network, or the answer, may have changed.
+const MAX_PREPARED_AGE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct DnsState {
@@ -90,7 +95,7 @@ impl Dns {
         let mut prepared = self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         prepared.entry(host.to_owned()).or_insert_with(|| {
             let (dns, host) = (self.clone(), host.to_owned());
-            Some(tokio::spawn(async move { dns.lookup_now(&host).await }))
+            Some((Instant::now(), tokio::spawn(async move { dns.lookup_now(&host).await })))
         });
     }
 
@@ -99,7 +104,8 @@ impl Dns {
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let prepared =
             self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).get_mut(host).and_then(Option::take);
-        if let Some(prepared) = prepared
+        if let Some((began, prepared)) = prepared
+            && began.elapsed() < MAX_PREPARED_AGE
             && let Ok(outcome) = prepared.await
         {
             return outcome;
@@ -236,6 +242,10 @@ mod tests {
                 assert!(!waiting("192.0.2.7"));
                 dns.prepare("192.0.2.7");
             }
+            let old = Instant::now() - MAX_PREPARED_AGE;
+            let nothing = tokio::spawn(async { Ok(Vec::new()) });
+            dns.shared.prepared.lock().unwrap().insert("192.0.2.8".to_owned(), Some((old, nothing)));
+            assert_eq!(dns.lookup("192.0.2.8").await.unwrap(), [IpAddr::from([192, 0, 2, 8])]);
         });
     }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::CommandContext;
 use super::handover::{self, VERIFY_UNIT};
-use super::{BUS_TIMEOUT, CommandContext};
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{JobResult, Systemd, SystemdError, UnitState, time_of};
@@ -28,6 +28,8 @@ use crate::retry::{AttemptResult, Deadline, Policy, until};
 
 /// What the agent read at its last start.
 const STARTED: &str = "/run/ecs-bootstrap/agent-config.json";
+/// Time limit for each call of systemd. A reload takes seconds on a small instance that has just started.
+const RELOAD_LIMIT: Duration = Duration::from_secs(25);
 /// Time limit for the restart. The stop of a unit takes 90 s at most (systemd-system.conf(5), DefaultTimeoutStopSec=).
 const RESTART_LIMIT: Duration = Duration::from_secs(120);
 /// How long after its start the agent may take to register before it is restarted. Most agents need less than 10 s.
@@ -93,7 +95,7 @@ fn started(disk: &Disk) -> Result<Option<Started>, DiskError> {
 impl CommandContext {
     /// `guard --after-user-data`.
     pub async fn guard_after_user_data(self) -> CommandOutput {
-        self.set_deadline_after(BUS_TIMEOUT + REGISTRATION_LIMIT + RESTART_LIMIT);
+        self.set_deadline_after(RELOAD_LIMIT + REGISTRATION_LIMIT + RESTART_LIMIT);
         match self.apply_late_changes().await {
             Ok(()) => CommandOutput::success(""),
             Err(error) => {
@@ -115,7 +117,7 @@ impl CommandContext {
             tracing::warn!(error = error_chain(&error), "agent not restarted, because it would not start again");
             return Ok(());
         }
-        let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await?;
+        let systemd = Systemd::connect(Deadline::after(RELOAD_LIMIT)).await?;
         let agent = systemd.unit(&expectation.agent_unit).await?;
         let docker = systemd.unit("docker.service").await?;
         let started = started(disk).map_err(StageError::Read)?;

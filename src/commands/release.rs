@@ -38,13 +38,16 @@ pub(super) async fn with_release<T>(
 
 /// Ends when user data has ended, when the agent does not wait any more, or when it was released.
 async fn release_if_user_data_waits(disk: &Disk, systemd: &Systemd, agent: &str) {
-    let is_held = systemd.unit(USER_DATA_TARGET).await.is_ok_and(|target| target.job.is_some());
-    if !is_held {
-        return;
-    }
-    let found = until(Deadline::after(Duration::MAX), POLICY, async |_| match user_data_runs(disk) {
-        Fact::Known(false) => AttemptResult::Stop(()),
-        _ => blocking_start(disk, agent).map_or(AttemptResult::Retry(()), AttemptResult::Done),
+    let found = until(Deadline::after(Duration::MAX), POLICY, async |_| {
+        if let Fact::Known(false) = user_data_runs(disk) {
+            return AttemptResult::Stop(());
+        }
+        match systemd.unit_without_process(USER_DATA_TARGET).await {
+            Ok(target) if target.job.is_none() => return AttemptResult::Stop(()),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = error_chain(&error), "state of the target not read"),
+        }
+        blocking_start(disk, agent).map_or(AttemptResult::Retry(()), AttemptResult::Done)
     });
     let Ok((pid, command)) = found.await else { return };
     match release_now(systemd).await {

@@ -115,7 +115,7 @@ impl CommandContext {
             on_interim: &mut |verdict| {
                 self.report_locally(&document(verdict, cluster.as_deref(), &earlier_phases), false);
             },
-            on_time_left: &|duration| self.set_deadline_after(duration),
+            on_deadline: &|deadline| self.set_deadline(deadline),
             // A second run may leave another expectation while this one is verified.
             new_expectation: &mut || {
                 let modified = handover::modified(&self.host_clients.disk);

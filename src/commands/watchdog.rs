@@ -88,8 +88,13 @@ impl CommandContext {
     /// Moves the deadline of the command to `duration` from now. A last observation and the report, which follow, end
     /// within [`Watchdog::GRACE`].
     pub(crate) fn set_deadline_after(&self, duration: Duration) {
+        self.set_deadline(Deadline::after(duration));
+    }
+
+    /// Sets the deadline of the command.
+    pub(super) fn set_deadline(&self, deadline: Deadline) {
         if let Some(watchdog) = &self.watchdog {
-            watchdog.set_deadline_after(duration);
+            watchdog.set_deadline(deadline);
         }
     }
 

@@ -48,12 +48,16 @@ pub fn action(agent: &UnitState, docker: &UnitState, is_changed: bool) -> LateAc
         };
     }
     let began = agent.exec_main_start_usec.unwrap_or_default();
+    // User data may have queued the start of a docker that it had stopped.
+    let docker_starts = docker.job.is_some() || state(docker) == "activating";
     match () {
         () if agent.job.is_some() => LateAction::Leave("its unit has a queued job"),
-        () if state(docker) == "inactive" => LateAction::Leave("docker is stopped"),
+        () if state(docker) == "inactive" && !docker_starts => LateAction::Leave("docker is stopped"),
         () if state(agent) == "failed" => LateAction::Restart("it has failed"),
         () if began == 0 => LateAction::Restart("its queued start was canceled"),
-        () if docker.active_enter_usec.unwrap_or_default() > began => LateAction::Restart("it was stopped with docker"),
+        () if docker_starts || docker.active_enter_usec.unwrap_or_default() > began => {
+            LateAction::Restart("it was stopped with docker")
+        }
         () => LateAction::Leave("it was stopped"),
     }
 }
@@ -111,7 +115,13 @@ mod tests {
         ] {
             assert_eq!(is_restarted(&agent, &docker, true), restarted, "{agent:?}");
         }
-        assert!(!is_restarted(&unit("inactive", 0, 10), &unit("inactive", 5, 5), true));
+        for (docker, restarted) in [
+            (unit("inactive", 5, 5), false),
+            (UnitState { job: Some(1), ..unit("inactive", 5, 5) }, true),
+            (unit("activating", 5, 5), true),
+        ] {
+            assert_eq!(is_restarted(&unit("inactive", 0, 10), &docker, true), restarted, "{docker:?}");
+        }
         assert!(is_restarted(&unit("active", 60, 60), &docker, true));
         assert_eq!(action(&unit("active", 60, 60), &docker, false), LateAction::LeaveIfRegistered);
     }

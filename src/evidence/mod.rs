@@ -374,8 +374,13 @@ impl Evidence {
     /// Whether user data may still repair what is wrong: with early start, the agent is restarted after user data if it has
     /// not registered.
     pub fn user_data_may_repair(&self) -> bool {
-        let last = self.known_units().and_then(|units| units.after_user_data.as_ref());
-        last.is_some_and(|unit| unit.job.is_some() || unit.active_state.as_deref() == Some("activating"))
+        let Some(units) = self.known_units() else { return false };
+        // While the agent is held, the verification must go on: it releases the agent if user data waits for it.
+        let is_held = units.user_data_target.as_ref().is_some_and(|target| target.job.is_some());
+        let is_at_work = |unit: &crate::boundary::systemd::UnitState| {
+            unit.job.is_some() || unit.active_state.as_deref() == Some("activating")
+        };
+        is_held || units.after_user_data.as_ref().is_some_and(is_at_work)
     }
 
     /// The agent's unit; `None` if systemd could not be asked.

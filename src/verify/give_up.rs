@@ -62,10 +62,6 @@ impl WaitState {
         self.deadline
     }
 
-    pub(super) fn remaining(&self) -> Duration {
-        self.deadline.remaining()
-    }
-
     /// The causes that the evidence supports now. The times in the evidence are set before and after.
     pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Diagnosis {
         if evidence.held_by_user_data() {

@@ -20,6 +20,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
+use crate::retry::Deadline;
 use crate::verdict::Verdict;
 
 /// The longest time between two diagnoses, if there is no new evidence: also time makes a cause final.
@@ -33,8 +34,8 @@ pub struct ProgressCallbacks<'l> {
     pub on_interim: &'l mut dyn FnMut(&Verdict),
     /// Returns a new expectation, if another run has stored one.
     pub new_expectation: &'l mut dyn FnMut() -> Option<Expectation>,
-    /// Called at each step with the longest time until the verdict.
-    pub on_time_left: &'l dyn Fn(Duration),
+    /// Called at each step with the deadline of the verdict.
+    pub on_deadline: &'l dyn Fn(Deadline),
 }
 
 /// Waits for the registration and returns the verdict.
@@ -56,7 +57,7 @@ pub async fn verdict(
     let mut reported_waiting = String::new();
     let mut reported_interim: Option<String> = None;
     loop {
-        (callbacks.on_time_left)(wait.remaining());
+        (callbacks.on_deadline)(wait.deadline());
         let is_new = observer.next(wait.deadline()).await;
         let is_recent = diagnosed.is_some_and(|at| at.elapsed() < DIAGNOSIS_INTERVAL);
         if !is_new && is_recent && !wait.deadline().passed() {

@@ -268,13 +268,19 @@ fn a_guard_that_a_person_calls_records_no_start() {
 
 #[test]
 fn no_failure_is_final_while_user_data_may_repair_it() {
-    let instance = configured(installed(Instance::new().tag("ecs-bootstrap:cluster", "absent")));
-    let verify = instance.start(&["verify"]);
-    std::thread::sleep(Duration::from_secs(5));
-    assert_eq!(instance.run(&["status"]).code, Some(0));
-    instance.user_data_ends();
-    let outcome = verify.wait();
-    assert!(outcome.stderr.contains("[cluster-not-found]"), "{}\n{}", outcome.stdout, outcome.stderr);
+    let absent = || Instance::new().tag("ecs-bootstrap:cluster", "absent");
+    // The agent of the second one is held, because its user data mentions the file.
+    let holding = absent().user_data("#!/bin/sh\nsleep 9\necho ECS_LOGLEVEL=debug >>/etc/ecs/ecs.config\n");
+    for (instance, is_held) in [(absent(), false), (holding, true)] {
+        let instance = configured(installed(instance));
+        let verify = instance.start(&["verify"]);
+        std::thread::sleep(Duration::from_secs(5));
+        assert_eq!(called(&instance, &format!("StartUnit {AFTER_USER_DATA}")), usize::from(!is_held));
+        assert_eq!(instance.run(&["status"]).code, Some(0));
+        instance.user_data_ends();
+        let outcome = verify.wait();
+        assert!(outcome.stderr.contains("[cluster-not-found]"), "{}\n{}", outcome.stdout, outcome.stderr);
+    }
 }
 
 #[test]

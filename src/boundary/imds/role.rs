@@ -238,8 +238,13 @@ mod tests {
         let lists = || server.requests().iter().filter(|request| request.line.ends_with("credentials/")).count();
         run(async {
             imds.prepare_role(deadline);
-            // The task begins when this one waits.
-            tokio::task::yield_now().await;
+            for _ in 0..400 {
+                if lists() == 1 {
+                    break;
+                }
+                crate::retry::pause_for(Duration::from_millis(10)).await;
+            }
+            assert_eq!(lists(), 1, "the name was not prepared");
             for listed in [1, 2] {
                 assert!(matches!(imds.role(deadline).await, Ok(Role::Usable { role, .. }) if role == "app"));
                 assert_eq!(lists(), listed);

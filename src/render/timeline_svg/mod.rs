@@ -35,8 +35,12 @@ fn picture(timeline: &Timeline) -> Picture {
     let path = rows::path(timeline);
     let beside = rows::beside(timeline, &path);
     for (kind, rows, title) in [
-        (PlotKind::Path, &path, "What the boot waited for: each step began after the one above it had ended"),
-        (PlotKind::Beside, &beside, "Meanwhile: no step above waited for these to end, but they may have slowed it"),
+        (
+            PlotKind::Path,
+            &path,
+            "What the boot waited for, step by step (an indented row is a part of the row above it)",
+        ),
+        (PlotKind::Beside, &beside, "Meanwhile: what else happened; it may have slowed the steps above"),
     ] {
         let plot = Plot { timeline, rows, scale, top: y + LINE * 3.1, kind };
         if !rows.is_empty() {

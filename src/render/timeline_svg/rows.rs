@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::story::{critical_path, label, main_part};
+use super::story::{critical_path, main_part, row_label};
 use super::time::duration;
 use crate::timeline::{Event, KnownEvent, Lane, Timeline};
 
@@ -71,10 +71,10 @@ pub(super) fn path(timeline: &Timeline) -> Vec<Row<'_>> {
         let lane = events[0].lane;
         match *events {
             [event] => {
-                rows.push(Row { lane, label: label(event), depth: 0, content: Content::One(event) });
+                rows.push(Row { lane, label: row_label(event), depth: 0, content: Content::One(event) });
                 let part = main_part(timeline, event);
                 if part.id != event.id {
-                    rows.push(Row { lane, label: label(part), depth: 1, content: Content::One(part) });
+                    rows.push(Row { lane, label: row_label(part), depth: 1, content: Content::One(part) });
                 }
             }
             _ => rows.extend(many(lane, 0, "short systemd units", events.to_vec())),
@@ -109,7 +109,7 @@ fn of_lane<'t>(timeline: &'t Timeline, lane: Lane, mut by_rank: Vec<&'t Event>) 
         let is_shown = |parent: &Event| by_rank.iter().any(|shown| shown.id == parent.id);
         Row {
             lane,
-            label: label(event),
+            label: row_label(event),
             depth: usize::from(parent.is_some_and(is_shown)),
             content: Content::One(event),
         }
@@ -141,7 +141,7 @@ fn follows_closely(timeline: &Timeline, event: &Event) -> bool {
 fn many<'t>(lane: Lane, depth: usize, what: &str, events: Vec<&'t Event>) -> Option<Row<'t>> {
     match events[..] {
         [] => None,
-        [event] => Some(Row { lane, label: label(event), depth, content: Content::One(event) }),
+        [event] => Some(Row { lane, label: row_label(event), depth, content: Content::One(event) }),
         _ => Some(Row { lane, label: format!("{} {what}", events.len()), depth, content: Content::Many(events) }),
     }
 }
@@ -198,7 +198,7 @@ fn step_rows<'t>(command: &'t Event, children: &Children<'t>) -> Vec<Row<'t>> {
     let all = descendants(command, children);
     let row = |(depth, event): &(usize, &'t Event)| Row {
         lane,
-        label: label(event),
+        label: row_label(event),
         depth: (*depth).min(2),
         content: Content::One(event),
     };

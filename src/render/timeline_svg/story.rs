@@ -26,6 +26,15 @@ pub(super) fn label(event: &Event) -> String {
     redaction::line(label.unwrap_or(&event.label))
 }
 
+/// The label of an event for its row. Of the path of a request only the end fits, which is the part that differs.
+pub(super) fn row_label(event: &Event) -> String {
+    let label = label(event);
+    match label.strip_prefix("IMDS ").and_then(|path| path.trim_end_matches('/').rsplit_once('/')) {
+        Some((_, end)) => format!("IMDS \u{2026}/{end}"),
+        None => label,
+    }
+}
+
 /// An event in a sentence, as in `waited for ...`.
 fn phrase(event: &Event) -> String {
     KnownEvent::find(&event.id).map_or_else(|| label(event), |known| known.phrase.to_owned())

@@ -276,15 +276,21 @@ impl Systemd {
         });
     }
 
-    /// Ends cloud-init's last stage. Jobs that waited for it continue.
+    /// Ends cloud-init's last stage, and the targets that only wait for it. Jobs that waited for them continue.
     pub fn cloud_final_ends(&self) {
         self.change(|state| {
-            if let Some(unit) = state.units.get_mut("cloud-final.service") {
-                unit.set_active();
-                unit.sub_state = "exited".into();
-                let job = unit.job.take();
-                state.jobs.retain(|id, _| Some(*id) != job);
+            let mut ended = Vec::new();
+            for (name, unit) in &mut state.units {
+                if name == "cloud-final.service" {
+                    unit.set_active();
+                    unit.sub_state = "exited".into();
+                    ended.extend(unit.job.take());
+                } else if name.ends_with(".target") && unit.job.is_some() {
+                    unit.set_active();
+                    ended.extend(unit.job.take());
+                }
             }
+            state.jobs.retain(|id, _| !ended.contains(id));
         });
     }
 
