@@ -28,7 +28,7 @@ LINK_TOLERANCE = 0.05
 
 # Steps of which each needs the answer of the one before: one round trip each. What needs no answer of the step before is
 # beside it and costs no round trip: the further connections to instance metadata are opened while the token is awaited,
-# and the role's credentials arrive while the API's name is resolved and the connection to it is opened.
+# and the role's credentials arrive while the API's name is resolved.
 _METADATA = ["TCP handshake with instance metadata", "PUT for the token",
              "GETs of identity document, user data and tags, side by side"]
 _API = ["DNS query of the API's name", "TCP handshake with the API", "TLS 1.3 handshake"]

@@ -21,7 +21,7 @@ NAMES = {"runcmd": "cloud-config, runcmd", "shell": "shell script", "sample": "e
          "baked": "units in the image", "early": "units, early start"}
 WORKS = {0: "user data does nothing", 20: "user data works for 20 s"}
 USUAL, EARLY = "runcmd", "early"
-OURS = ("sample", "baked")
+OURS = ("sample", "baked", "early")
 SLOWER = 0.1  # seconds by which our ways may be slower than the usual one
 EARLIER = 18  # seconds by which early start must be faster than every other variant, of 20 s of user data
 FEWEST = 9  # boots of each variant with each user data; from fewer, no limit is checked
@@ -36,8 +36,9 @@ UNTIL_CLOUD_INIT = [
     ("systemd-networkd-wait-online.service is up", "network", "blue"),
     ("cloud-init.service is up", "cloud-init", "navy"),
 ]
-USER_DATA = [("cloud-config.service is up", "cloud-config", "teal"), ("ecs.service begins", "cloud-final, user data", "orange")]
-NO_USER_DATA = [("ecs.service begins", "docker", "purple")]
+CLOUD_CONFIG = ("cloud-config.service is up", "cloud-config", "teal")
+USER_DATA = [CLOUD_CONFIG, ("ecs.service begins", "cloud-final, user data", "orange")]
+NO_USER_DATA = [CLOUD_CONFIG, ("ecs.service begins", "docker", "purple")]
 AGENT = [("registered", "agent", "green")]
 COLOURS = {text: colour for _, text, colour in UNTIL_CLOUD_INIT + USER_DATA + NO_USER_DATA + AGENT}
 
