@@ -4,6 +4,7 @@
 # Sourced by tests/run and tests/arm64/run, after tests/tools.sh. In: the folder `$cache`, and the name of the running
 # tier in `$tier`. Out: `summary` prints the failures and `N passed, N failed`.
 
+: "${cache:?must be set by the script that sources this file}"
 tier=''
 passed=0
 failed=0

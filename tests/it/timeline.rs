@@ -25,14 +25,24 @@ fn reason<'t>(timeline: &'t Timeline, id: &str) -> &'t str {
     &timeline.missing.iter().find(|missing| missing.id == id).unwrap().reason
 }
 
+/// When the simulated host booted, in microseconds since the epoch: with the host of the test, because both have the same
+/// monotonic clock.
+fn booted(instance: &Instance) -> u64 {
+    let mut booted = 0;
+    instance.systemd.change(|state| booted = state.booted);
+    booted
+}
+
+/// Makes the instance launched this long before it booted.
+fn launched_before_boot(instance: &Instance, before: Duration) {
+    let launch = UNIX_EPOCH + Duration::from_micros(booted(instance)) - before;
+    instance.imds.change(|imds| imds.pending_time = launch);
+}
+
 #[test]
 fn a_run_is_shown_with_its_stages_and_requests() {
     let instance = Instance::new().file("var/lib/cloud/instance/sem/config_scripts_user.once", "");
-    let mut booted = 0;
-    instance.systemd.change(|state| booted = state.booted);
-    instance
-        .imds
-        .change(|imds| imds.pending_time = UNIX_EPOCH + Duration::from_micros(booted) - Duration::from_secs(9));
+    launched_before_boot(&instance, Duration::from_secs(9));
     let before = unix_us();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
     let after = unix_us();
@@ -92,6 +102,7 @@ fn recorded_exit(instance: &Instance) -> i64 {
 #[test]
 fn on_a_host_without_a_run_only_its_events_are_missing() {
     let instance = Instance::new();
+    launched_before_boot(&instance, Duration::from_secs(7200));
     let timeline = timeline(&instance);
     assert_eq!(reason(&timeline, id::RUN), "ecs-bootstrap has not run in this boot");
     assert!(reason(&timeline, id::LAUNCH).contains("first boot"), "{timeline:?}");
@@ -103,8 +114,8 @@ fn on_a_host_without_a_run_only_its_events_are_missing() {
 #[test]
 fn messages_and_the_earlier_boot_are_read_from_the_journal() {
     let instance = Instance::new();
-    let mut booted = 0;
-    instance.systemd.change(|state| booted = state.booted);
+    launched_before_boot(&instance, Duration::from_secs(7200));
+    let booted = booted(&instance);
     let entry = |monotonic: u64, id: &str| {
         let unix = booted + monotonic;
         format!(
