@@ -34,11 +34,6 @@ const PROBE: Duration = Duration::from_secs(5);
 const BEFORE_FINAL: [Probe; 7] =
     [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Lifecycle, Probe::Cluster, Probe::NetworkPath];
 
-/// The other files whose change is new evidence. They change rarely, so they are not checked at each step.
-const FILES: [&str; 5] =
-    [ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON, probe::CLOUD_INIT_STATUS, probe::CLOUD_INIT_RESULT];
-const FILES_INTERVAL: Duration = Duration::from_secs(1);
-
 /// The systemd jobs that apply queued, for verify.
 #[derive(Debug, Default)]
 pub struct QueuedJobs {
@@ -57,7 +52,6 @@ pub(super) struct Observer<'a> {
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
     logs_read: Option<[Option<SystemTime>; 7]>,
-    files_checked: Option<(Instant, [Option<SystemTime>; 5])>,
     registered_at: Option<Instant>,
     was_unregistered: bool,
     connected_line: bool,
@@ -99,7 +93,6 @@ impl<'a> Observer<'a> {
             schedule: schedule.into(),
             probing,
             logs_read: None,
-            files_checked: None,
             registered_at: None,
             was_unregistered: false,
             connected_line: false,
@@ -412,16 +405,21 @@ impl<'a> Observer<'a> {
             return false;
         }
         let disk = &self.host_clients.disk;
-        let logs = [AGENT_LOG, INIT_LOG].map(|path| modified(disk, path));
-        [self.evidence.agent_log_written, self.evidence.init_log_written] = logs;
-        let checked = self.files_checked.filter(|(at, _)| at.elapsed() < FILES_INTERVAL);
-        let checked = checked.unwrap_or_else(|| (Instant::now(), FILES.map(|path| modified(disk, path))));
-        self.files_checked = Some(checked);
-        let ([agent, init], [a, b, c, d, e]) = (logs, checked.1);
-        let stamp = [agent, init, a, b, c, d, e];
-        if self.logs_read.replace(stamp) == Some(stamp) {
+        let stamp = [
+            AGENT_LOG,
+            INIT_LOG,
+            ECS_CONFIG,
+            VENDOR_ECS_CONFIG,
+            AGENT_JSON,
+            probe::CLOUD_INIT_STATUS,
+            probe::CLOUD_INIT_RESULT,
+        ]
+        .map(|path| modified(disk, path));
+        [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
+        if self.logs_read == Some(stamp) {
             return false;
         }
+        self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
         self.evidence.files = probe::files(disk, &self.evidence.config);
         // The agent replaces the state that it started with.
