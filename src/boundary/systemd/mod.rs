@@ -88,31 +88,6 @@ pub struct UnitState {
     pub drop_in_paths: Option<Vec<String>>,
 }
 
-/// The properties of a service that describe its main process.
-#[derive(Default)]
-struct MainProcess {
-    result: Option<String>,
-    status: Option<i32>,
-    code: Option<i32>,
-    restarts: Option<u32>,
-    start_usec: Option<u64>,
-    exit_usec: Option<u64>,
-}
-
-impl MainProcess {
-    /// What systemd reports for a service that has not been started in this boot.
-    fn never_run() -> MainProcess {
-        MainProcess {
-            result: Some("success".to_owned()),
-            status: Some(0),
-            code: Some(0),
-            restarts: Some(0),
-            start_usec: Some(0),
-            exit_usec: Some(0),
-        }
-    }
-}
-
 /// A job that must end before another job starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobBefore {
@@ -230,44 +205,50 @@ impl Systemd {
         // At the first start of the boot, most units have not run.
         let has_never_run = began? == Some(0_u64) && active_state.as_deref() == Some("inactive");
         let process = if !with_process {
-            MainProcess::default()
+            unknown
         } else if has_never_run {
-            MainProcess::never_run()
+            // What systemd reports for a service that has not been started in this boot.
+            UnitState {
+                result: Some("success".to_owned()),
+                exec_main_status: Some(0),
+                exec_main_code: Some(0),
+                restarts: Some(0),
+                exec_main_start_usec: Some(0),
+                exec_main_exit_usec: Some(0),
+                ..unknown
+            }
         } else {
-            self.main_process(name, &path).await?
+            self.with_main_process(&path, unknown).await?
         };
         Ok(UnitState {
             load_state: load_state?,
             active_state,
             sub_state: sub_state?,
             unit_file_state: file_state?,
-            result: process.result,
-            exec_main_status: process.status,
-            exec_main_code: process.code,
-            restarts: process.restarts,
             job: job.map(|(id, _)| id).filter(|&id| id != 0),
             after: after?,
-            exec_main_start_usec: process.start_usec,
-            exec_main_exit_usec: process.exit_usec,
             active_enter_usec: entered?,
             drop_in_paths: drop_ins?,
-            ..unknown
+            ..process
         })
     }
 
-    async fn main_process(&self, name: &str, path: &OwnedObjectPath) -> Result<MainProcess, SystemdError> {
+    /// Adds the properties of a service that describe its main process.
+    async fn with_main_process(&self, path: &OwnedObjectPath, unit: UnitState) -> Result<UnitState, SystemdError> {
+        let name = unit.name.as_str();
         let service = self.properties(name, path, "Service").await?;
         let (result, status, code, restarts, start, exit) = properties!(
             name, service: "Result", "ExecMainStatus", "ExecMainCode", "NRestarts", "ExecMainStartTimestamp",
             "ExecMainExitTimestamp"
         );
-        Ok(MainProcess {
+        Ok(UnitState {
             result: result?,
-            status: status?,
-            code: code?,
+            exec_main_status: status?,
+            exec_main_code: code?,
             restarts: restarts?,
-            start_usec: start?,
-            exit_usec: exit?,
+            exec_main_start_usec: start?,
+            exec_main_exit_usec: exit?,
+            ..unit
         })
     }
 
