@@ -12,7 +12,7 @@ use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind, is_query_answer, usab
 use ecs_bootstrap::boundary::disk::Disk;
 use ecs_bootstrap::boundary::docker::{Container, Version};
 use ecs_bootstrap::boundary::imds::is_role_document;
-use ecs_bootstrap::boundary::{agent, dns, kernel, tls};
+use ecs_bootstrap::boundary::{agent, dns, kernel, listeners, tls};
 use ecs_bootstrap::causes::diagnose;
 use ecs_bootstrap::commands::is_handover;
 use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
@@ -208,5 +208,5 @@ pub(crate) fn proc_files(bytes: &[u8]) {
     }
     let disk = Disk::new(folder);
     let _ = (kernel::memory(&disk), kernel::pressure(&disk), kernel::uptime(&disk));
-    assert!(kernel::listeners(&disk, ([127, 0, 0, 1], 51678).into()).is_some());
+    assert!(listeners::listeners(&disk, ([127, 0, 0, 1], 51678).into()).is_some());
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 
 use crate::boundary::disk::{Disk, DiskError};
@@ -28,27 +29,28 @@ const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 const BOLT: &str = "/var/lib/ecs/data/agent.db";
 const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 
-/// The states of the units of docker, the agent and cloud-final. A unit that is not installed has the load state
-/// `not-found`.
+/// The states of the units of docker, the agent and cloud-final, with their main processes. A unit that is not installed has
+/// the load state `not-found`.
 pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
-    units_with(systemd, true).await
+    units_of(systemd, systemd.service("docker.service"), systemd.service("cloud-final.service")).await
 }
 
 /// As [`units`], without the main processes of docker and cloud-final, which no plan depends on.
 pub async fn units_to_plan(systemd: &Systemd) -> Result<Units, SystemdError> {
-    units_with(systemd, false).await
+    units_of(systemd, systemd.unit("docker.service"), systemd.unit("cloud-final.service")).await
 }
 
-async fn units_with(systemd: &Systemd, all_processes: bool) -> Result<Units, SystemdError> {
-    let known = |name, state| match state {
-        Err(SystemdError::NoSuchUnit { .. }) => Ok(absent(name)),
+async fn units_of(
+    systemd: &Systemd,
+    docker: impl Future<Output = Result<UnitState, SystemdError>>,
+    cloud_final: impl Future<Output = Result<UnitState, SystemdError>>,
+) -> Result<Units, SystemdError> {
+    let known = |state| match state {
+        Err(SystemdError::NoSuchUnit { unit }) => Ok(absent(&unit)),
         state => state,
     };
-    let ask = async |name| known(name, systemd.unit(name).await);
-    let ask_state = async |name| {
-        if all_processes { ask(name).await } else { known(name, systemd.unit_without_process(name).await) }
-    };
-    let (docker, cloud_final) = (ask_state("docker.service"), ask_state("cloud-final.service"));
+    let ask = async |name| known(systemd.service(name).await);
+    let (docker, cloud_final) = (docker.map(known), cloud_final.map(known));
     let (docker, agent, cloud_final) = futures_util::future::try_join3(docker, ask("ecs.service"), cloud_final).await?;
     let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");
     let agent = if is_absent(&agent) {
@@ -60,7 +62,7 @@ async fn units_with(systemd: &Systemd, all_processes: bool) -> Result<Units, Sys
     // Asked only with early start, so that it costs nothing otherwise.
     let (mut user_data_target, mut after_user_data) = (None, None);
     if is_after(&agent, USER_DATA_TARGET) {
-        user_data_target = Some(ask(USER_DATA_TARGET).await?);
+        user_data_target = Some(known(systemd.unit(USER_DATA_TARGET).await)?);
         after_user_data = Some(ask(AFTER_USER_DATA_UNIT).await?);
     }
     Ok(Units { docker, agent, cloud_final, user_data_target, after_user_data })

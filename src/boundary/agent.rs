@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::disk::Disk;
 use super::docker::Docker;
-use super::kernel::Listener;
+use super::listeners::Listener;
 use super::local_http::{self, LocalError};
 use super::net::{self, NetError};
 use super::socket_owner::{Owner, Port};

@@ -1,12 +1,10 @@
-//! Reads values of the kernel: free disk space and memory, uptime, and the sockets that listen on a TCP port.
+//! Reads values of the kernel: free disk space and memory, uptime, and the process of a socket.
 //!
 //! In: the files of `/proc` and `/sys` below the root. Out: values; `None` if a value cannot be read. It opens no
 //! socket and changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +15,6 @@ use super::disk::Disk;
 
 /// The most bytes of a file. The files of `/proc` that are read here are shorter.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`, include/net/tcp_states.h).
-const LISTENING: &str = "0A";
 
 /// The total and the free space of a file system, for root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,23 +49,8 @@ pub struct Pressure {
     pub full: u32,
 }
 
-/// The most bytes of a socket table: 100,000 listening sockets, more than a host can have in use.
-const MAX_TABLE_LENGTH: usize = 16 << 20;
 /// The longest name of a process (TASK_COMM_LEN, include/linux/sched.h).
 const MAX_NAME_LENGTH: usize = 15;
-
-/// A listening socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Listener {
-    /// The address that it listens on; `0.0.0.0` or `::` for all addresses.
-    pub address: IpAddr,
-    /// The id of the user who owns it.
-    pub uid: u32,
-    /// Its inode number. No later socket has the same number.
-    pub inode: u64,
-    /// The id and the name of the process that has it open; `None` if it is unknown or was not looked up.
-    pub process: Option<(u32, String)>,
-}
 
 /// The space of the file systems of these folders. Each file system is listed once. A folder that does not exist is
 /// left out.
@@ -159,71 +140,6 @@ pub fn uptime(disk: &Disk) -> Option<u64> {
     text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()
 }
 
-/// The sockets, IPv4 and IPv6, that a connection to this address can reach; `None` if no table can be read. A socket on
-/// exactly this address gets all connections; a socket on all addresses gets a connection only without such a socket.
-pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    // The table is read ten times a second, and may have many connections. The kernel lists listening sockets first
-    // (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first socket in another state.
-    let table = |path| {
-        disk.lines(path, MAX_TABLE_LENGTH, |line| listening(line, at.port())).unwrap_or_else(|error| {
-            tracing::debug!(%error, "socket table not read");
-            None
-        })
-    };
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(table);
-    if tables.iter().all(Option::is_none) {
-        return None;
-    }
-    let all: Vec<Listener> = tables.into_iter().flatten().flatten().collect();
-    let is_exact = |one: &&Listener| one.address.to_canonical() == at.ip().to_canonical();
-    // An IPv6 socket on all addresses may accept IPv4 connections too (ipv6(7), IPV6_V6ONLY).
-    let is_wide = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
-    let mut reached: Vec<Listener> = all.iter().filter(is_exact).cloned().collect();
-    if reached.is_empty() {
-        reached = all.iter().filter(is_wide).cloned().collect();
-    }
-    reached.sort_by_key(|one| one.inode);
-    Some(reached)
-}
-
-/// The socket of a line of a table (proc_pid_net(5)) if it listens on the port. Breaks at a socket that does not
-/// listen.
-fn listening(line: &str, port: u16) -> ControlFlow<(), Option<Listener>> {
-    let mut fields = line.split_whitespace();
-    let (Some(number), Some(local), Some(state)) = (fields.next(), fields.next(), fields.nth(1)) else {
-        return ControlFlow::Continue(None);
-    };
-    if number == "sl" {
-        return ControlFlow::Continue(None);
-    }
-    if state != LISTENING {
-        return ControlFlow::Break(());
-    }
-    let mut listener = || {
-        let (address, local_port) = local.rsplit_once(':')?;
-        if u16::from_str_radix(local_port, 16).ok()? != port {
-            return None;
-        }
-        let uid = fields.nth(3)?.parse().ok()?;
-        let inode = fields.nth(1)?.parse().ok()?;
-        Some(Listener { address: ip(address)?, uid, inode, process: None })
-    };
-    ControlFlow::Continue(listener())
-}
-
-/// Parses an address of a table: 32-bit words in network order, each printed as a number in the host's byte order.
-fn ip(hex: &str) -> Option<IpAddr> {
-    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    match hex.len() {
-        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
-        32 => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?].concat();
-            Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(words).ok()?)))
-        }
-        _ => None,
-    }
-}
-
 /// The process that has the socket with this inode number open. Processes of other users, and processes with more
 /// capabilities than this one, are not found.
 pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
@@ -253,7 +169,7 @@ fn text(disk: &Disk, path: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #[test]
     fn a_file_system_is_read_only_by_its_own_options_and_not_by_those_of_a_mount() {
         let mounts = "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
@@ -268,7 +184,7 @@ mod tests {
     use super::*;
 
     #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]
-    fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Disk) {
+    pub(in super::super) fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Disk) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = folder.path().join(path);
@@ -277,53 +193,6 @@ mod tests {
         }
         let disk = Disk::new(folder.path().to_owned());
         (folder, disk)
-    }
-
-    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-         0: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0\n   \
-         1: 0100007F:C9DE 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
-    const TCP6: &str = "  sl  local_address\n   \
-         0: 00000000000000000000000000000000:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4713 1\n   \
-         1: 00000000000000000000000001000000:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 33 0 4714 1\n   \
-         2: 0000000000000000FFFF00000200007F:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 34 0 4715 1\n";
-
-    #[test]
-    fn finds_the_socket_that_a_connection_reaches() {
-        let (folder, disk) =
-            with(&[("proc/net/tcp", TCP), ("proc/net/tcp6", TCP6), ("proc/12/comm", "ng\x1binx `x` and more\n")]);
-        let reached = |at: &str| -> Vec<(u32, u64)> {
-            let found = listeners(&disk, at.parse().unwrap()).unwrap();
-            found.into_iter().map(|one| (one.uid, one.inode)).collect()
-        };
-        for (at, expected) in [
-            ("127.0.0.1:51678", vec![(1000, 4711)]),
-            ("127.0.0.2:51678", vec![(34, 4715)]),
-            ("127.0.0.3:51678", vec![(0, 4713)]),
-            ("[::1]:51678", vec![(33, 4714)]),
-            ("127.0.0.1:80", vec![]),
-        ] {
-            assert_eq!(reached(at), expected, "{at}");
-        }
-        assert_eq!(process_of(&disk, 4711), None);
-        fs::create_dir(folder.path().join("proc/12/fd")).unwrap();
-        std::os::unix::fs::symlink("socket:[4711]", folder.path().join("proc/12/fd/3")).unwrap();
-        assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx??x??and?".to_owned())));
-    }
-
-    /// A user may open many sockets, so that the agent's socket is near the end of the table.
-    #[test]
-    fn finds_a_socket_after_many_others_and_does_not_read_connections() {
-        let other = |number: usize, state: &str| {
-            format!("{number}: 0100007F:1F90 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 1000 0 9 1\n")
-        };
-        let agents = "1: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1\n";
-        let heading = "  sl  local_address rem_address   st\n";
-        let at = "127.0.0.1:51678".parse().unwrap();
-        let many: String = (0..20_000).map(|number| other(number, LISTENING)).collect();
-        let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{many}{agents}"))]);
-        assert_eq!(listeners(&disk, at).unwrap().len(), 1);
-        let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{}{agents}", other(0, "01")))]);
-        assert_eq!(listeners(&disk, at).unwrap(), []);
     }
 
     #[test]
@@ -339,7 +208,6 @@ mod tests {
         assert_eq!((selinux_enforces(&disk), uptime(&disk)), (Some(true), Some(42)));
         let (_folder, empty) = with(&[]);
         assert_eq!((memory(&empty), pressure(&empty), selinux_enforces(&empty)), (None, None, None));
-        assert_eq!(listeners(&empty, (Ipv4Addr::LOCALHOST, 51678).into()), None);
     }
 
     #[test]
@@ -353,8 +221,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_table_causes_a_panic(text in "[ -~\n]{0,200}", port: u16) {
-            text.lines().for_each(|line| drop(listening(line, port)));
+        fn no_file_causes_a_panic(text in "[ -~\n]{0,200}") {
             let files = ["proc/meminfo", "proc/pressure/memory", "proc/uptime"].map(|path| (path, text.as_str()));
             let (_folder, disk) = with(&files);
             let _ = (memory(&disk), pressure(&disk), uptime(&disk));

@@ -27,6 +27,7 @@ pub mod imds;
 pub mod input_file;
 pub mod journalctl;
 pub mod kernel;
+pub mod listeners;
 mod local_http;
 pub mod net;
 pub mod output_file;

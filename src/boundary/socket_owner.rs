@@ -1,6 +1,6 @@
 //! Finds the owner of the socket that answers on a local port, for `agent`.
 //!
-//! In: the address, and the socket tables in `/proc/net`. Out: whether the owner is root or the agent's container, or
+//! In: the address, and the kernel's sockets. Out: whether the owner is root or the agent's container, or
 //! why it is neither. Any user may listen on a port above 1023, so the answer alone proves nothing.
 
 use std::net::SocketAddr;
@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::disk::Disk;
 use super::docker::Docker;
-use super::kernel::{self, Listener};
+use super::kernel;
+use super::listeners::{Listener, listeners};
 use crate::retry::Deadline;
 
 /// The name that ecs-init gives the agent's container.
@@ -40,14 +41,14 @@ impl Port {
 
     /// The sockets that a connection can reach now; `None` if no table can be read.
     pub(super) fn listeners(&self) -> Option<Vec<Listener>> {
-        kernel::listeners(&self.host(), self.at)
+        listeners(&self.host(), self.at)
     }
 
     /// [`Port::listeners`] with the processes that have the sockets open.
     pub(super) fn listeners_with_processes(&self) -> Option<Vec<Listener>> {
         let host = self.host();
         let with_process = |one: Listener| Listener { process: kernel::process_of(&host, one.inode), ..one };
-        Some(kernel::listeners(&host, self.at)?.into_iter().map(with_process).collect())
+        Some(listeners(&host, self.at)?.into_iter().map(with_process).collect())
     }
 
     /// The owner of the socket that has answered a request. `before` are the sockets that listened before the request;

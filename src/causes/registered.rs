@@ -176,7 +176,7 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::aws::ContainerInstance;
-    use crate::boundary::kernel::Listener;
+    use crate::boundary::listeners::Listener;
     use crate::evidence::agent_log::last_attempt;
     use crate::plan::Expectation;
 

@@ -42,7 +42,7 @@ async fn release_if_user_data_waits(disk: &Disk, systemd: &Systemd, agent: &str)
         if let Fact::Known(false) = user_data_runs(disk) {
             return AttemptResult::Stop(());
         }
-        match systemd.unit_without_process(USER_DATA_TARGET).await {
+        match systemd.unit(USER_DATA_TARGET).await {
             Ok(target) if target.job.is_none() => return AttemptResult::Stop(()),
             Ok(_) => {}
             Err(error) => tracing::debug!(error = error_chain(&error), "state of the target not read"),

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::agent_log::{Line, last_attempt};
 use crate::boundary::docker::{DockerError, Version};
-use crate::boundary::kernel::{Listener, Memory, Pressure, Space};
+use crate::boundary::kernel::{Memory, Pressure, Space};
+use crate::boundary::listeners::Listener;
 use crate::redaction;
 
 /// The result of the host probe. What was not or could not be observed is `None` or empty.

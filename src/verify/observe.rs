@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::logs::{ContainerRuns, docker, modified, read_logs};
 use super::requests::{Probing, denied, describe_cluster, describe_container_instance, job_end, network_path};
-use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Probe, Schedule, TICK};
+use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Pace, Probe, Schedule};
 use crate::boundary::HostClients;
 use crate::boundary::agent::AgentError;
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -122,7 +122,7 @@ impl<'a> Observer<'a> {
     pub(super) async fn next(&mut self, deadline: Deadline) -> bool {
         self.start_due();
         let mut is_new = false;
-        let tick = pause_for(TICK.min(deadline.remaining()));
+        let tick = pause_for(self.next_due().min(deadline.remaining()));
         let changed = async {
             match &mut self.changes {
                 Some(changes) => changes.next().await,
@@ -142,6 +142,14 @@ impl<'a> Observer<'a> {
         }
         self.note_registration();
         self.read_logs() || is_new
+    }
+
+    /// The time until the next step: a tick, or until a probe is due.
+    fn next_due(&self) -> Duration {
+        let waiting = self.schedule.iter().filter(|entry| !entry.running && self.matters(entry.probe));
+        let first = waiting.map(|entry| entry.due.saturating_duration_since(Instant::now())).min();
+        let tick = Pace::of(&self.evidence, self.changes.is_some()).tick();
+        first.map_or(tick, |first| first.min(tick))
     }
 
     /// Whether the agent's port was closed before, and still is.
@@ -199,12 +207,9 @@ impl<'a> Observer<'a> {
             if entry.running || entry.due > now || !self.matters(entry.probe) {
                 continue;
             }
-            if let Some(future) = self.future(entry.probe) {
-                self.probing.push(future);
-                self.schedule[index].running = true;
-            }
-            let is_registered = self.evidence.container_instance_arn().is_some();
-            self.schedule[index].due = now + self.schedule[index].interval(is_registered);
+            let future = self.future(entry.probe);
+            self.schedule[index].begin(future.is_some(), Pace::of(&self.evidence, self.changes.is_some()));
+            self.probing.extend(future);
         }
     }
 

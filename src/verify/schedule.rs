@@ -12,7 +12,7 @@ use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{ContainerLog, EndpointConnection, OldestProcess};
+use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
 use crate::facts::Units;
 use crate::probe::Lifecycle;
 use crate::retry::jittered;
@@ -107,8 +107,36 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
-/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
-const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
+/// How often the agent is asked, and the logs are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The agent's unit does not run, and systemd reports when that changes.
+    Idle,
+    /// The agent may register at any moment.
+    Starting,
+    /// The agent has registered. Its answer changes only if it ends, and it logs each request at the level debug.
+    Registered,
+}
+
+impl Pace {
+    /// `is_subscribed`: whether systemd reports changes of the agent's unit.
+    pub(super) fn of(evidence: &Evidence, is_subscribed: bool) -> Pace {
+        match evidence.agent_unit().and_then(|unit| unit.active_state.as_deref()) {
+            _ if evidence.container_instance_arn().is_some() => Pace::Registered,
+            Some("inactive" | "failed") if is_subscribed => Pace::Idle,
+            _ => Pace::Starting,
+        }
+    }
+
+    /// The time between two steps of the observer.
+    pub(super) fn tick(self) -> Duration {
+        if self == Pace::Idle { Duration::from_millis(500) } else { TICK }
+    }
+
+    fn introspection(self) -> Duration {
+        if self == Pace::Registered { Duration::from_secs(2) } else { self.tick() }
+    }
+}
 
 /// The schedule of a probe.
 pub(super) struct Schedule {
@@ -116,6 +144,7 @@ pub(super) struct Schedule {
     pub(super) due: Instant,
     pub(super) every: Duration,
     pub(super) running: bool,
+    began: Option<Instant>,
     /// The longest pause that saves a call of ECS: a short verification must still learn why the instance did not
     /// register.
     longest_pause: Duration,
@@ -126,12 +155,22 @@ impl Schedule {
     pub(super) fn new((probe, first, every): (Probe, Duration, Duration), limit: Duration) -> Schedule {
         let longest_pause = limit / 4;
         let first = if probe == Probe::Cluster { first.min(longest_pause) } else { first };
-        Schedule { probe, due: Instant::now() + first, every, running: false, longest_pause }
+        Schedule { probe, due: Instant::now() + first, every, running: false, began: None, longest_pause }
     }
 
-    /// Lets the next run begin at once.
+    /// Notes that a run begins, and when the next one is due.
+    pub(super) fn begin(&mut self, is_running: bool, pace: Pace) {
+        let now = Instant::now();
+        self.running = is_running;
+        self.began = Some(now);
+        self.due = now + self.interval(pace);
+    }
+
+    /// Lets the next run begin at once, but at least a tick after the last one began: systemd sends several changes
+    /// within milliseconds when a unit starts.
     pub(super) fn hasten(&mut self) {
-        self.due = self.due.min(Instant::now());
+        let soon = self.began.map_or_else(Instant::now, |began| Instant::now().max(began + TICK));
+        self.due = self.due.min(soon);
     }
 
     /// Lets the next run begin after `pause` or a quarter of the verification's limit, if it would begin earlier.
@@ -139,11 +178,10 @@ impl Schedule {
         self.due = self.due.max(Instant::now() + pause.min(self.longest_pause));
     }
 
-    /// The time until the next run. The agent logs each request at the level debug, so an agent that has registered is
-    /// asked less often. Calls of ECS vary, so that instances that start together do not stay in step.
-    pub(super) fn interval(&self, is_registered: bool) -> Duration {
+    /// The time until the next run. Calls of ECS vary, so that instances that start together do not stay in step.
+    fn interval(&self, pace: Pace) -> Duration {
         match self.probe {
-            Probe::Introspection if is_registered => INTROSPECTION_OF_REGISTERED,
+            Probe::Introspection => pace.introspection(),
             Probe::Cluster | Probe::Registration => jittered(self.every * 2),
             _ => self.every,
         }

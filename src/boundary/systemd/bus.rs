@@ -170,20 +170,6 @@ pub(super) fn classify(method: &str, argument: &str, waited: Duration, error: zb
     }
 }
 
-/// The value of a property; `None` if systemd does not have the property, or has it with another type.
-pub(super) fn property_value<T>(unit: &str, name: &str, value: zbus::Result<T>) -> Result<Option<T>, SystemdError> {
-    match value {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => match classify("Get", &format!("{name} of {unit}"), Duration::ZERO, error) {
-            error @ (SystemdError::TimedOut { .. } | SystemdError::Lost { .. }) => Err(error),
-            error => {
-                tracing::debug!(unit, property = name, %error, "systemd property not read");
-                Ok(None)
-            }
-        },
-    }
-}
-
 /// The name of the unit with this object path. In the path, each character except letters and digits is written as `_`
 /// and two hexadecimal digits (sd_bus_path_encode(3)).
 pub(super) fn unit_of(path: &str) -> Option<String> {

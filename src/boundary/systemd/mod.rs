@@ -6,7 +6,10 @@
 
 mod bus;
 pub mod control;
+mod known;
+mod properties;
 mod times;
+mod unit;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -15,12 +18,14 @@ use futures_util::FutureExt;
 use futures_util::stream::{SelectAll, StreamExt, select_all};
 use serde::Serialize;
 use tokio::time::Instant;
-use zbus::proxy::{CacheProperties, Proxy};
+use zbus::proxy::CacheProperties;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
 pub use self::bus::SystemdError;
-use self::bus::{JobRemovedStream, ManagerProxy, call, classify, property_value, unit_of};
+use self::bus::{JobRemovedStream, ManagerProxy, call, classify, unit_of};
+use self::known::KnownUnits;
 pub use self::times::{DualTime, ManagerTimes, UnitTimestamps};
+pub use self::unit::UnitState;
 use crate::retry::{Deadline, within};
 
 /// The time-out for a call, as in libsystemd (sd_bus_set_method_call_timeout(3)).
@@ -39,53 +44,12 @@ pub fn time_of(usec: Option<u64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec.filter(|usec| *usec > 0)?))
 }
 
-/// Reads properties of a unit side by side.
-macro_rules! properties {
-    ($name:ident, $of:ident: $($property:literal),*) => { tokio::join!($(async {
-        property_value($name, $property, $of.get_property($property).await)
-    }),*) };
-}
-
 /// A connection to systemd.
 #[derive(Clone, Debug)]
 pub struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
-}
-
-/// The state of a unit. A property that systemd does not have is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct UnitState {
-    /// The requested name.
-    pub name: String,
-    /// `loaded`, `not-found`, `masked`, `bad-setting`, ...
-    pub load_state: Option<String>,
-    /// `active`, `inactive`, `activating`, `failed`, ...
-    pub active_state: Option<String>,
-    /// `running`, `dead`, `auto-restart`, ...
-    pub sub_state: Option<String>,
-    /// `enabled`, `disabled`, `static`, ...; empty for a unit without a file.
-    pub unit_file_state: Option<String>,
-    /// `success`, `exit-code`, `timeout`, ...
-    pub result: Option<String>,
-    /// The exit code, or the number of the fatal signal, of the last main process.
-    pub exec_main_status: Option<i32>,
-    /// How the last main process ended: 1 exited, 2 killed, 3 dumped core (waitid(2)); 0 if it has not ended.
-    pub exec_main_code: Option<i32>,
-    /// The number of automatic restarts since the last manual start.
-    pub restarts: Option<u32>,
-    /// The id of the unit's queued or running job.
-    pub job: Option<u32>,
-    /// The units in `After=`.
-    pub after: Option<Vec<String>>,
-    /// When the main process last started, microseconds since 1970; 0 for never.
-    pub exec_main_start_usec: Option<u64>,
-    /// When the main process last ended, microseconds since 1970; 0 for never.
-    pub exec_main_exit_usec: Option<u64>,
-    /// When the unit last became active, microseconds since 1970; 0 for never.
-    pub active_enter_usec: Option<u64>,
-    /// The drop-in files that systemd has loaded.
-    pub drop_in_paths: Option<Vec<String>>,
+    known: KnownUnits,
 }
 
 /// A job that must end before another job starts.
@@ -165,7 +129,7 @@ impl Systemd {
         let opening = async {
             let connection = builder.build().await?;
             let manager = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build().await?;
-            Ok(Systemd { connection, manager })
+            Ok(Systemd { connection, manager, known: KnownUnits::default() })
         };
         let systemd = match within(deadline, call("connect", "", opening)).await {
             Ok(systemd) => systemd?,
@@ -176,80 +140,6 @@ impl Systemd {
             Ok(()) | Err(SystemdError::Unsupported { .. }) => Ok(systemd),
             Err(error) => Err(error),
         }
-    }
-
-    /// The state of a unit. Loads the unit if necessary. A unit without a file has the `load_state` `not-found`.
-    pub async fn unit(&self, name: &str) -> Result<UnitState, SystemdError> {
-        self.read_unit(name, true).await
-    }
-
-    /// As [`Systemd::unit`], but what describes the main process is `None`, which takes six calls less.
-    pub async fn unit_without_process(&self, name: &str) -> Result<UnitState, SystemdError> {
-        self.read_unit(name, false).await
-    }
-
-    async fn read_unit(&self, name: &str, with_process: bool) -> Result<UnitState, SystemdError> {
-        let unknown = UnitState { name: name.to_owned(), ..UnitState::default() };
-        let path = match call("LoadUnit", name, self.manager.load_unit(name)).await {
-            Ok(path) => path,
-            Err(SystemdError::Unsupported { .. }) => return Ok(unknown),
-            Err(error) => return Err(error),
-        };
-        let unit = self.properties(name, &path, "Unit").await?;
-        let (load_state, active_state, sub_state, file_state, job, after, began, entered, drop_ins) = properties!(
-            name, unit: "LoadState", "ActiveState", "SubState", "UnitFileState", "Job", "After", "InactiveExitTimestamp",
-            "ActiveEnterTimestamp", "DropInPaths"
-        );
-        let job: Option<(u32, OwnedObjectPath)> = job?;
-        let active_state: Option<String> = active_state?;
-        // At the first start of the boot, most units have not run.
-        let has_never_run = began? == Some(0_u64) && active_state.as_deref() == Some("inactive");
-        let process = if !with_process {
-            unknown
-        } else if has_never_run {
-            // What systemd reports for a service that has not been started in this boot.
-            UnitState {
-                result: Some("success".to_owned()),
-                exec_main_status: Some(0),
-                exec_main_code: Some(0),
-                restarts: Some(0),
-                exec_main_start_usec: Some(0),
-                exec_main_exit_usec: Some(0),
-                ..unknown
-            }
-        } else {
-            self.with_main_process(&path, unknown).await?
-        };
-        Ok(UnitState {
-            load_state: load_state?,
-            active_state,
-            sub_state: sub_state?,
-            unit_file_state: file_state?,
-            job: job.map(|(id, _)| id).filter(|&id| id != 0),
-            after: after?,
-            active_enter_usec: entered?,
-            drop_in_paths: drop_ins?,
-            ..process
-        })
-    }
-
-    /// Adds the properties of a service that describe its main process.
-    async fn with_main_process(&self, path: &OwnedObjectPath, unit: UnitState) -> Result<UnitState, SystemdError> {
-        let name = unit.name.as_str();
-        let service = self.properties(name, path, "Service").await?;
-        let (result, status, code, restarts, start, exit) = properties!(
-            name, service: "Result", "ExecMainStatus", "ExecMainCode", "NRestarts", "ExecMainStartTimestamp",
-            "ExecMainExitTimestamp"
-        );
-        Ok(UnitState {
-            result: result?,
-            exec_main_status: status?,
-            exec_main_code: code?,
-            restarts: restarts?,
-            exec_main_start_usec: start?,
-            exec_main_exit_usec: exit?,
-            ..unit
-        })
     }
 
     /// Queues a start job. Its end is not missed even if it comes before the answer to this call.
@@ -286,9 +176,7 @@ impl Systemd {
     /// Whether the files of a unit have changed since systemd read them.
     pub async fn needs_reload(&self, unit: &str) -> Result<bool, SystemdError> {
         let path = call("LoadUnit", unit, self.manager.load_unit(unit)).await?;
-        let proxy = self.properties(unit, &path, "Unit").await?;
-        let answer = proxy.get_property("NeedDaemonReload").await;
-        Ok(property_value(unit, "NeedDaemonReload", answer)?.unwrap_or(false))
+        Ok(self.properties(unit, &path, "Unit").await?.take("NeedDaemonReload").unwrap_or(false))
     }
 
     /// Reads all unit files again (systemctl(1) `daemon-reload`).
@@ -299,9 +187,7 @@ impl Systemd {
     /// Cancels the queued job of a unit (systemctl(1) `cancel`). Returns whether there was one.
     pub async fn cancel_job(&self, unit: &str) -> Result<bool, SystemdError> {
         let path = call("LoadUnit", unit, self.manager.load_unit(unit)).await?;
-        let proxy = self.properties(unit, &path, "Unit").await?;
-        let job: Option<(u32, OwnedObjectPath)> = property_value(unit, "Job", proxy.get_property("Job").await)?;
-        let Some((id, _)) = job.filter(|(id, _)| *id != 0) else { return Ok(false) };
+        let Some(id) = self.properties(unit, &path, "Unit").await?.job_id() else { return Ok(false) };
         match call("CancelJob", &id.to_string(), self.manager.cancel_job(id)).await {
             Ok(()) => Ok(true),
             // It has just ended.
@@ -349,17 +235,6 @@ impl Systemd {
     /// block the connection.
     async fn job_ends(&self, unit: &str) -> Result<JobRemovedStream, SystemdError> {
         call("AddMatch", unit, self.manager.receive_job_removed_with_args(&[(2, unit)])).await
-    }
-
-    /// A proxy to read properties one by one. `GetAll` would make systemd collect more than a hundred.
-    async fn properties(&self, name: &str, path: &OwnedObjectPath, kind: &str) -> Result<Proxy<'_>, SystemdError> {
-        let proxy = zbus::proxy::Builder::<Proxy<'_>>::new(&self.connection)
-            .destination(SERVICE)
-            .path(path.clone())
-            .interface(format!("{SERVICE}.{kind}"))
-            .cache_properties(CacheProperties::No)
-            .build();
-        call("Get", name, proxy).await
     }
 }
 

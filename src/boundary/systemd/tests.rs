@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use zbus::ObjectPath;
 use zbus::object_server::SignalEmitter;
@@ -47,6 +48,7 @@ impl FakeManager {
     fn load_unit(&self, name: &str) -> Result<OwnedObjectPath, FakeError> {
         match name {
             "absent.service" => Err(FakeError::NoSuchUnit("Unit absent.service not found.".to_owned())),
+            "docker.service" => Ok(ObjectPath::try_from(RESTARTED).unwrap().into()),
             _ => Ok(ObjectPath::try_from("/org/freedesktop/systemd1/unit/ecs_2eservice").unwrap().into()),
         }
     }
@@ -111,6 +113,39 @@ impl FakeUnit {
     #[zbus(property)]
     fn after(&self) -> Vec<String> {
         vec!["cloud-final.service".to_owned()]
+    }
+}
+
+const RESTARTED: &str = "/org/freedesktop/systemd1/unit/docker_2eservice";
+
+/// A unit that changed at this time. The number of its restarts grows with each read.
+struct RestartedUnit(Arc<AtomicU64>);
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Unit")]
+impl RestartedUnit {
+    #[zbus(property)]
+    fn active_state(&self) -> &str {
+        "active"
+    }
+
+    #[zbus(property)]
+    fn sub_state(&self) -> u32 {
+        7 // not systemd's type
+    }
+
+    #[zbus(property)]
+    fn state_change_timestamp_monotonic(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct RestartedService(AtomicU32);
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Service")]
+impl RestartedService {
+    #[zbus(property, name = "NRestarts")]
+    fn n_restarts(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -186,7 +221,7 @@ fn a_call_without_an_answer_is_silent() {
 #[test]
 fn a_missing_property_or_method_is_unknown() {
     with_systemd(async |systemd| {
-        let unit = systemd.unit("ecs.service").await.unwrap();
+        let unit = systemd.service("ecs.service").await.unwrap();
         let expected = UnitState {
             name: "ecs.service".to_owned(),
             active_state: Some("active".to_owned()),
@@ -195,6 +230,33 @@ fn a_missing_property_or_method_is_unknown() {
         };
         assert_eq!(unit, expected);
         assert!(matches!(systemd.jobs_before(7).await, Err(SystemdError::Unsupported { .. })));
+    });
+}
+
+#[test]
+fn the_main_process_is_read_again_only_after_a_change_of_the_unit() {
+    let bus = bus();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let changed = Arc::new(AtomicU64::new(41));
+        let _fake = zbus::connection::Builder::address(bus.address.as_str())
+            .name(SERVICE)
+            .serve_at("/org/freedesktop/systemd1", FakeManager(AtomicU32::new(7)))
+            .serve_at(RESTARTED, RestartedUnit(Arc::clone(&changed)))
+            .serve_at(RESTARTED, RestartedService(AtomicU32::new(0)))
+            .build()
+            .await
+            .unwrap();
+        let systemd = Systemd::connect_to(Some(&bus.address), within_seconds(2)).await.unwrap();
+        let restarts = async || systemd.clone().service("docker.service").await.unwrap().restarts;
+        assert_eq!((restarts().await, restarts().await), (Some(0), Some(0)));
+        changed.store(42, Ordering::Relaxed);
+        assert_eq!((restarts().await, restarts().await), (Some(1), Some(1)));
+        // 0: it has not changed in this boot, or systemd does not say.
+        changed.store(0, Ordering::Relaxed);
+        assert_eq!((restarts().await, restarts().await), (Some(2), Some(3)));
+        // A property of another type is unknown, and the others are not lost.
+        let unit = systemd.unit("docker.service").await.unwrap();
+        assert_eq!((unit.active_state.as_deref(), unit.sub_state), (Some("active"), None));
     });
 }
 

@@ -3,9 +3,8 @@
 //! In: unit names. Out: each time by both clocks. A time that systemd does not have is `None`.
 
 use zbus::OwnedObjectPath;
-use zbus::proxy::Proxy;
 
-use super::bus::{call, property_value};
+use super::bus::call;
 use super::{Systemd, SystemdError};
 
 /// A time by both clocks, in microseconds: of the kernel's monotonic clock, and since 1970.
@@ -49,42 +48,25 @@ impl Systemd {
     /// The times of the boot.
     pub async fn manager_times(&self) -> Result<ManagerTimes, SystemdError> {
         let path = OwnedObjectPath::try_from(super::OBJECT).expect("a constant path");
-        let manager = self.properties("the manager", &path, "Manager").await?;
-        let (kernel, initrd, userspace, finish) = tokio::join!(
-            dual(&manager, "the manager", "KernelTimestamp", "KernelTimestampMonotonic"),
-            dual(&manager, "the manager", "InitRDTimestamp", "InitRDTimestampMonotonic"),
-            dual(&manager, "the manager", "UserspaceTimestamp", "UserspaceTimestampMonotonic"),
-            dual(&manager, "the manager", "FinishTimestamp", "FinishTimestampMonotonic"),
-        );
-        Ok(ManagerTimes { kernel: kernel?, initrd: initrd?, userspace: userspace?, finish: finish? })
+        let mut manager = self.properties("the manager", &path, "Manager").await?;
+        Ok(ManagerTimes {
+            kernel: manager.time("KernelTimestamp", "KernelTimestampMonotonic"),
+            initrd: manager.time("InitRDTimestamp", "InitRDTimestampMonotonic"),
+            userspace: manager.time("UserspaceTimestamp", "UserspaceTimestampMonotonic"),
+            finish: manager.time("FinishTimestamp", "FinishTimestampMonotonic"),
+        })
     }
 
     /// The times of a unit. Loads the unit if necessary.
     pub async fn unit_times(&self, name: &str) -> Result<UnitTimestamps, SystemdError> {
         let path = call("LoadUnit", name, self.manager.load_unit(name)).await?;
-        let unit = self.properties(name, &path, "Unit").await?;
-        let (load_state, after, inactive_exit, active_enter, inactive_enter) = tokio::join!(
-            async { property_value(name, "LoadState", unit.get_property("LoadState").await) },
-            async { property_value(name, "After", unit.get_property("After").await) },
-            dual(&unit, name, "InactiveExitTimestamp", "InactiveExitTimestampMonotonic"),
-            dual(&unit, name, "ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic"),
-            dual(&unit, name, "InactiveEnterTimestamp", "InactiveEnterTimestampMonotonic"),
-        );
-        let after: Option<Vec<String>> = after?;
+        let mut unit = self.properties(name, &path, "Unit").await?;
         Ok(UnitTimestamps {
-            load_state: load_state?,
-            inactive_exit: inactive_exit?,
-            active_enter: active_enter?,
-            inactive_enter: inactive_enter?,
-            after: after.unwrap_or_default(),
+            load_state: unit.take("LoadState"),
+            inactive_exit: unit.time("InactiveExitTimestamp", "InactiveExitTimestampMonotonic"),
+            active_enter: unit.time("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic"),
+            inactive_enter: unit.time("InactiveEnterTimestamp", "InactiveEnterTimestampMonotonic"),
+            after: unit.take("After").unwrap_or_default(),
         })
     }
-}
-
-/// A time by both clocks; `None` if its wall clock time is 0, which means that it has not happened.
-async fn dual(of: &Proxy<'_>, name: &str, realtime: &str, monotonic: &str) -> Result<Option<DualTime>, SystemdError> {
-    let unix_us: Option<u64> = property_value(name, realtime, of.get_property(realtime).await)?;
-    let Some(unix_us) = unix_us.filter(|at| *at > 0) else { return Ok(None) };
-    let monotonic_us: Option<u64> = property_value(name, monotonic, of.get_property(monotonic).await)?;
-    Ok(monotonic_us.map(|monotonic_us| DualTime { monotonic_us, unix_us }))
 }
