@@ -2,9 +2,10 @@
 """Prints when the events of one boot happened, in seconds since the start of PID 1, as one line of JSON.
 
 In: the variant, the seconds of user data, the log of the AWS API, the number of hosts that slept beside this one, the time
-at which its boot began, and in hundredths of a second the time from which its user data slept, or nothing; on stdin what
-`systemctl show` prints of the manager and of units. Out: also `working`, the times in which the host worked: until its user
-data slept, and from there until now, when it has ended.
+at which its boot began, in hundredths of a second the time from which its user data slept, or nothing, and the user and the
+system time of the verification in seconds, or nothing; on stdin what `systemctl show` prints of the manager and of units.
+Out: also `working`, the times in which the host worked: until its user data slept, and from there until now, when it has
+ended; and `verify`, the CPU time of the verification.
 
 All times are of one clock, CLOCK_MONOTONIC: systemd's in microseconds, the log's in seconds. The others are of
 CLOCK_BOOTTIME, which is the same on a machine that was never suspended."""
@@ -27,7 +28,7 @@ def registered(path):
                 if call["operation"] == "RegisterContainerInstance" and call["status"] == 200)
 
 
-def main(variant, seconds, log, beside, started, slept):
+def main(variant, seconds, log, beside, started, slept, verify):
     manager, *units = properties(sys.stdin.read())
     began = int(manager["UserspaceTimestampMonotonic"]) / 1e6
     events = {"registered": registered(log) - began}
@@ -41,7 +42,7 @@ def main(variant, seconds, log, beside, started, slept):
     sleep = int(slept) / 100 if slept and variant != "early" else None
     working = [[start, ended]] if sleep is None else [[start, sleep], [sleep + int(seconds), ended]]
     print(json.dumps({"variant": variant, "user_data": int(seconds), "beside": int(beside), "working": working,
-                      "events": events}))
+                      "verify": sum(map(float, verify.split())), "events": events}))
 
 
 if __name__ == "__main__":
