@@ -32,7 +32,8 @@ const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 /// The states of the units of docker, the agent and cloud-final, with their main processes. A unit that is not installed has
 /// the load state `not-found`.
 pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
-    units_of(systemd, systemd.service("docker.service"), systemd.service("cloud-final.service")).await
+    units_of(systemd, systemd.unit_with_process("docker.service"), systemd.unit_with_process("cloud-final.service"))
+        .await
 }
 
 /// As [`units`], without the main processes of docker and cloud-final, which no plan depends on.
@@ -49,7 +50,7 @@ async fn units_of(
         Err(SystemdError::NoSuchUnit { unit }) => Ok(absent(&unit)),
         state => state,
     };
-    let ask = async |name| known(systemd.service(name).await);
+    let ask = async |name| known(systemd.unit_with_process(name).await);
     let (docker, cloud_final) = (docker.map(known), cloud_final.map(known));
     let (docker, agent, cloud_final) = futures_util::future::try_join3(docker, ask("ecs.service"), cloud_final).await?;
     let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");

@@ -220,8 +220,8 @@ impl Agent {
         }
     }
 
-    /// Whether a process accepts connections on the port. The request could answer that too, but before it the tables of
-    /// sockets are read, which takes milliseconds on a host with many connections, and verify asks ten times a second.
+    /// Whether a process accepts connections on the port. The request could answer that too, but before it the sockets are
+    /// looked up, and verify asks ten times a second.
     async fn accepts(&self, path: &str, deadline: Deadline) -> Result<(), AgentError> {
         let start = Instant::now();
         let url = || self.url(path).to_string();

@@ -1,19 +1,20 @@
 //! The sockets that listen on a TCP port of this host.
 //!
-//! In: an address. Out: the sockets that a connection to it can reach, with their owners. They are asked for through
-//! `NETLINK_SOCK_DIAG` (sock_diag(7)); the tables in `/proc/net` are the fallback for a kernel without it, and for another
-//! root. To read a table the kernel goes through all its connections, even if there are none: its hash table has up to
-//! 524,288 rows (net/ipv4/tcp.c, tcp_init), which takes milliseconds.
+//! In: an address. Out: the sockets that a connection to it can reach, with their owners, by `NETLINK_SOCK_DIAG`
+//! (sock_diag(7)). The tables in `/proc/net` are the fallback if that fails, and for another root. To read a table, the
+//! kernel visits each row of its hash table of connections, also the empty ones. It has up to 524,288 rows (net/ipv4/tcp.c,
+//! tcp_init), so that takes milliseconds.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket};
 use serde::Serialize;
 
@@ -40,35 +41,40 @@ pub struct Listener {
     pub process: Option<(u32, String)>,
 }
 
+/// Whether netlink has failed: it is not asked again, because each request could make the kernel look for a module.
+static NETLINK_FAILED: AtomicBool = AtomicBool::new(false);
+
 /// The sockets, IPv4 and IPv6, that a connection to this address can reach; `None` if they are unknown. A socket on exactly
 /// this address gets all connections; a socket on all addresses gets a connection only without such a socket.
 pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    let asked = disk.alternate_root().is_none().then(|| of_kernel(at.port()));
-    let all = match asked {
+    let uses_netlink = disk.alternate_root().is_none() && !NETLINK_FAILED.load(Ordering::Relaxed);
+    let all = match uses_netlink.then(|| by_netlink(at.port())) {
         Some(Ok(all)) => all,
-        Some(Err(error)) => {
-            tracing::debug!(%error, "sockets not asked for through netlink");
-            in_tables(disk, at.port())?
+        failed => {
+            if let Some(Err(error)) = failed {
+                tracing::info!(%error, "no sockets by netlink; /proc/net is read instead");
+                NETLINK_FAILED.store(true, Ordering::Relaxed);
+            }
+            by_procfs(disk, at.port())?
         }
-        None => in_tables(disk, at.port())?,
     };
     let is_exact = |one: &&Listener| one.address.to_canonical() == at.ip().to_canonical();
     // An IPv6 socket on all addresses may accept IPv4 connections too (ipv6(7), IPV6_V6ONLY).
-    let is_wide = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
+    let is_wildcard = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
     let mut reached: Vec<Listener> = all.iter().filter(is_exact).cloned().collect();
     if reached.is_empty() {
-        reached = all.iter().filter(is_wide).cloned().collect();
+        reached = all.iter().filter(is_wildcard).cloned().collect();
     }
     reached.sort_by_key(|one| one.inode);
     Some(reached)
 }
 
-/// The sockets that listen on the port, from the kernel. It sees the network namespace of this process, as `/proc/net`
-/// does.
-fn of_kernel(port: u16) -> io::Result<Vec<Listener>> {
+/// The sockets that listen on the port, in the network namespace of this process, as in `/proc/net`.
+fn by_netlink(port: u16) -> io::Result<Vec<Listener>> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?;
     let mut found = Vec::new();
+    let mut buffer = vec![0; MAX_DATAGRAM];
     for (family, mut id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         id.source_port = port;
         let request = InetRequest {
@@ -85,41 +91,47 @@ fn of_kernel(port: u16) -> io::Result<Vec<Listener>> {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         sendto(kernel.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        answers(&kernel, |one| {
-            let id = &one.header.socket_id;
-            if id.source_port == port {
-                let (uid, inode) = (one.header.uid, u64::from(one.header.inode));
-                found.push(Listener { address: id.source_address, uid, inode, process: None });
+        loop {
+            // Never waits: the kernel writes the next datagram during sendto(2), and during each recv(2). Only the kernel
+            // and CAP_NET_ADMIN can send to this socket (net/netlink/af_netlink.c, netlink_sendmsg).
+            let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+            if read_answers(buffer.get(..length).unwrap_or_default(), port, &mut found)? {
+                break;
             }
-        })?;
+        }
     }
     Ok(found)
 }
 
-/// Reads all answers to one request. The kernel writes them before it is asked for them, so this never waits. Only the kernel
-/// and root can send to such a socket (net/netlink/af_netlink.c, netlink_sendmsg).
-fn answers(kernel: &OwnedFd, mut take: impl FnMut(InetResponse)) -> io::Result<()> {
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    loop {
-        let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(one)) => take(*one),
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => return Err(io::ErrorKind::InvalidData.into()),
+/// Adds the sockets of one datagram that listen on the port. Returns whether it is the last one.
+fn read_answers(mut datagram: &[u8], port: u16, found: &mut Vec<Listener>) -> io::Result<bool> {
+    while !datagram.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram).map_err(io::Error::other)?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(one)) => {
+                let InetResponseHeader { socket_id, uid, inode, .. } = one.header;
+                if socket_id.source_port == port {
+                    let (address, inode) = (socket_id.source_address, u64::from(inode));
+                    found.push(Listener { address, uid, inode, process: None });
+                }
             }
-            // The library accepts no length that is longer than the rest or shorter than a header.
-            let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            // A dump that failed ends with the negative error, for example if there is no module for TCP.
+            NetlinkPayload::Done(end) if end.code < 0 => {
+                return Err(io::Error::from_raw_os_error(end.code.saturating_neg()));
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(error) => return Err(error.to_io()),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
         }
+        // The library accepts no length that is longer than the datagram or shorter than a header.
+        let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
+    Ok(false)
 }
 
 /// The sockets that listen on the port, from the tables in `/proc/net`; `None` if no table can be read.
-fn in_tables(disk: &Disk, port: u16) -> Option<Vec<Listener>> {
+fn by_procfs(disk: &Disk, port: u16) -> Option<Vec<Listener>> {
     // The kernel lists listening sockets first (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first socket in
     // another state.
     let table = |path| {
@@ -177,6 +189,8 @@ fn ip(hex: &str) -> Option<IpAddr> {
 mod tests {
     use std::fs;
 
+    use nix::libc;
+
     use super::super::kernel::process_of;
     use super::super::kernel::tests::with;
     use super::*;
@@ -200,8 +214,8 @@ mod tests {
         ports.push(crate::boundary::test_server::ClosedPort::take().address());
         let key = |one: &Listener| (one.inode, one.address, one.uid);
         for at in ports {
-            let mut asked: Vec<_> = of_kernel(at.port()).unwrap().iter().map(key).collect();
-            let mut read: Vec<_> = in_tables(&host, at.port()).unwrap().iter().map(key).collect();
+            let mut asked: Vec<_> = by_netlink(at.port()).unwrap().iter().map(key).collect();
+            let mut read: Vec<_> = by_procfs(&host, at.port()).unwrap().iter().map(key).collect();
             asked.sort_unstable();
             read.sort_unstable();
             assert_eq!(asked, read, "{at}");
@@ -210,13 +224,24 @@ mod tests {
 
     #[test]
     fn all_of_many_sockets_on_one_port_are_found() {
-        // Each with an address of its own; more than one datagram of the kernel holds.
+        // Each with an address of its own; the first datagram of the kernel has at most 4 KiB.
         let first = std::net::TcpListener::bind("127.0.1.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        let more = (2..=600_u16).map(|n| Ipv4Addr::new(127, 0, 1 + (n / 250) as u8, 1 + (n % 250) as u8));
-        let more: Vec<_> = more.map_while(|address| std::net::TcpListener::bind((address, port)).ok()).collect();
-        assert!(more.len() > 500);
-        assert_eq!(of_kernel(port).unwrap().len(), more.len() + 1);
+        let more = (2..=150).map(|n| std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 1, n), port)).unwrap());
+        let more: Vec<_> = more.collect();
+        assert_eq!(by_netlink(port).unwrap().len(), more.len() + 1);
+    }
+
+    #[test]
+    fn a_dump_that_failed_is_an_error_and_not_a_port_without_sockets() {
+        let end = |code: i32| -> Vec<u8> {
+            let fields = [20_u32.to_ne_bytes(), [3, 0, 2, 0], [0; 4], [0; 4], code.to_ne_bytes()]; // NLMSG_DONE, NLM_F_MULTI
+            fields.concat()
+        };
+        let mut found = Vec::new();
+        assert!(read_answers(&end(0), 51678, &mut found).unwrap());
+        let error = read_answers(&end(-libc::ENOENT), 51678, &mut found).unwrap_err();
+        assert_eq!((error.raw_os_error(), found), (Some(libc::ENOENT), vec![]));
     }
 
     const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
@@ -275,6 +300,17 @@ mod tests {
         #[test]
         fn no_line_causes_a_panic(text in "[ -~\n]{0,200}", port: u16) {
             text.lines().for_each(|line| drop(listening(line, port)));
+        }
+
+        #[test]
+        fn no_datagram_causes_a_panic(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), port: u16) {
+            let _ = read_answers(&bytes, port, &mut Vec::new());
+            // With a plausible header: the length of the rest, and the type SOCK_DIAG_BY_FAMILY or NLMSG_DONE.
+            if let Some(header) = bytes.get(..8).map(<[u8]>::len) {
+                let length = (bytes.len() as u32).to_ne_bytes();
+                bytes.splice(..header, [length, [if port % 2 == 0 { 20 } else { 3 }, 0, 2, 0]].concat());
+                let _ = read_answers(&bytes, port, &mut Vec::new());
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Port {
         Port { at, disk, docker }
     }
 
-    /// The sockets that a connection can reach now; `None` if no table can be read.
+    /// The sockets that a connection can reach now; `None` if they are unknown.
     pub(super) fn listeners(&self) -> Option<Vec<Listener>> {
         listeners(&self.host(), self.at)
     }
@@ -57,7 +57,7 @@ impl Port {
     pub(super) async fn owner(&self, before: Option<Vec<Listener>>, deadline: Deadline) -> Owner {
         let after = self.listeners();
         let (Some(before), Some(after)) = (before, after) else {
-            let why = "the owner of the port is unknown: neither /proc/net/tcp nor /proc/net/tcp6 can be read";
+            let why = "the owner of the port is unknown: netlink failed, and neither /proc/net/tcp nor /proc/net/tcp6 can be read";
             return Owner::Other(why.to_owned());
         };
         if before != after {

@@ -118,7 +118,7 @@ impl CommandContext {
             return Ok(());
         }
         let systemd = Systemd::connect(Deadline::after(RELOAD_LIMIT)).await?;
-        let agent = systemd.service(&expectation.agent_unit).await?;
+        let agent = systemd.unit_with_process(&expectation.agent_unit).await?;
         let docker = systemd.unit("docker.service").await?;
         let started = started(disk).map_err(StageError::Read)?;
         let late = started.map(|started| changes(&started.keys, &current(disk, &agent.name))).unwrap_or_default();

@@ -54,7 +54,7 @@ pub(super) fn is_left_to_verify_unit(document: &VerdictDocument) -> bool {
 /// The state of the verify unit; the default state if systemd does not know it.
 pub(super) async fn verify_unit() -> Result<UnitState, SystemdError> {
     let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await?;
-    match systemd.service(VERIFY_UNIT).await {
+    match systemd.unit_with_process(VERIFY_UNIT).await {
         Err(SystemdError::NoSuchUnit { .. }) => Ok(UnitState::default()),
         answer => answer,
     }

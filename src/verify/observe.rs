@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::logs::{ContainerRuns, docker, modified, read_logs};
 use super::requests::{Probing, denied, describe_cluster, describe_container_instance, job_end, network_path};
-use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Pace, Probe, Schedule};
+use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::HostClients;
 use crate::boundary::agent::AgentError;
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -135,7 +135,7 @@ impl<'a> Observer<'a> {
                 self.store(observation);
             }
             change = changed => match change {
-                Ok(()) => self.run_soon(Probe::Units),
+                Ok(()) => self.schedule_of(Probe::Units).for_each(Schedule::hasten_after_burst),
                 Err(_) => self.changes = None,
             },
             () = tick => {}
@@ -148,8 +148,7 @@ impl<'a> Observer<'a> {
     fn next_due(&self) -> Duration {
         let waiting = self.schedule.iter().filter(|entry| !entry.running && self.matters(entry.probe));
         let first = waiting.map(|entry| entry.due.saturating_duration_since(Instant::now())).min();
-        let tick = Pace::of(&self.evidence, self.changes.is_some()).tick();
-        first.map_or(tick, |first| first.min(tick))
+        first.map_or(TICK, |first| first.min(TICK))
     }
 
     /// Whether the agent's port was closed before, and still is.
@@ -208,7 +207,8 @@ impl<'a> Observer<'a> {
                 continue;
             }
             let future = self.future(entry.probe);
-            self.schedule[index].begin(future.is_some(), Pace::of(&self.evidence, self.changes.is_some()));
+            let is_registered = self.evidence.container_instance_arn().is_some();
+            self.schedule[index].begin(future.is_some(), is_registered);
             self.probing.extend(future);
         }
     }

@@ -12,7 +12,7 @@ use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
+use crate::evidence::{ContainerLog, EndpointConnection, OldestProcess};
 use crate::facts::Units;
 use crate::probe::Lifecycle;
 use crate::retry::jittered;
@@ -107,36 +107,8 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
-/// How often the agent is asked, and the logs are looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// The agent's unit does not run, and systemd reports when that changes.
-    Idle,
-    /// The agent may register at any moment.
-    Starting,
-    /// The agent has registered. Its answer changes only if it ends, and it logs each request at the level debug.
-    Registered,
-}
-
-impl Pace {
-    /// `is_subscribed`: whether systemd reports changes of the agent's unit.
-    pub(super) fn of(evidence: &Evidence, is_subscribed: bool) -> Pace {
-        match evidence.agent_unit().and_then(|unit| unit.active_state.as_deref()) {
-            _ if evidence.container_instance_arn().is_some() => Pace::Registered,
-            Some("inactive" | "failed") if is_subscribed => Pace::Idle,
-            _ => Pace::Starting,
-        }
-    }
-
-    /// The time between two steps of the observer.
-    pub(super) fn tick(self) -> Duration {
-        if self == Pace::Idle { Duration::from_millis(500) } else { TICK }
-    }
-
-    fn introspection(self) -> Duration {
-        if self == Pace::Registered { Duration::from_secs(2) } else { self.tick() }
-    }
-}
+/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
+const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
 
 /// The schedule of a probe.
 pub(super) struct Schedule {
@@ -159,16 +131,21 @@ impl Schedule {
     }
 
     /// Notes that a run begins, and when the next one is due.
-    pub(super) fn begin(&mut self, is_running: bool, pace: Pace) {
+    pub(super) fn begin(&mut self, is_running: bool, is_registered: bool) {
         let now = Instant::now();
         self.running = is_running;
         self.began = Some(now);
-        self.due = now + self.interval(pace);
+        self.due = now + self.interval(is_registered);
     }
 
-    /// Lets the next run begin at once, but at least a tick after the last one began: systemd sends several changes
-    /// within milliseconds when a unit starts.
+    /// Lets the next run begin at once.
     pub(super) fn hasten(&mut self) {
+        self.due = self.due.min(Instant::now());
+    }
+
+    /// As [`Schedule::hasten`], but at least a tick after the last run began: systemd sends several changes within
+    /// milliseconds when a unit starts.
+    pub(super) fn hasten_after_burst(&mut self) {
         let soon = self.began.map_or_else(Instant::now, |began| Instant::now().max(began + TICK));
         self.due = self.due.min(soon);
     }
@@ -178,12 +155,48 @@ impl Schedule {
         self.due = self.due.max(Instant::now() + pause.min(self.longest_pause));
     }
 
-    /// The time until the next run. Calls of ECS vary, so that instances that start together do not stay in step.
-    fn interval(&self, pace: Pace) -> Duration {
+    /// The time until the next run. The agent logs each request at the level debug, so an agent that has registered is
+    /// asked less often. Calls of ECS vary, so that instances that start together do not stay in step.
+    fn interval(&self, is_registered: bool) -> Duration {
         match self.probe {
-            Probe::Introspection => pace.introspection(),
+            Probe::Introspection if is_registered => INTROSPECTION_OF_REGISTERED,
             Probe::Cluster | Probe::Registration => jittered(self.every * 2),
             _ => self.every,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units() -> Schedule {
+        let every = Duration::from_secs(1);
+        Schedule::new((Probe::Units, Duration::ZERO, every), Duration::from_secs(600))
+    }
+
+    #[test]
+    fn changes_within_a_tick_are_one_run() {
+        let mut schedule = units();
+        let created = Instant::now();
+        schedule.hasten_after_burst();
+        assert!(schedule.due <= created, "the first run waits for nothing");
+        schedule.begin(true, false);
+        let began = schedule.began.unwrap();
+        (0..12).for_each(|_| schedule.hasten_after_burst());
+        assert_eq!(schedule.due, began + TICK);
+        // A tick later, a change is read at once.
+        schedule.due = began + schedule.every;
+        schedule.began = began.checked_sub(TICK);
+        schedule.hasten_after_burst();
+        assert!(schedule.due <= Instant::now());
+    }
+
+    #[test]
+    fn what_must_run_at_once_does_not_wait_for_a_tick() {
+        let mut schedule = units();
+        schedule.begin(false, false);
+        schedule.hasten();
+        assert!(schedule.due <= Instant::now());
     }
 }

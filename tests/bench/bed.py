@@ -162,12 +162,13 @@ class Bed:
         # systemctl(1) looks for this folder, and must not find the systemd of this machine.
         mount(undo, "/run", "-t", "tmpfs", "tmpfs")
         os.makedirs("/run/systemd/system")
-        (self.folder / "resolv.conf").write_text(f"nameserver {DNS}\n", encoding="utf-8")
+        self.resolver = self.folder / "resolv.conf"
+        self.resolver.write_text(f"nameserver {DNS}\n", encoding="utf-8")
         place = pathlib.Path(os.path.realpath("/etc/resolv.conf"))
         if place.is_relative_to("/run"):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
-        mount(undo, place, "--bind", self.folder / "resolv.conf")
+        mount(undo, place, "--bind", self.resolver)
         self.stopwatch = compiled(HERE / "stopwatch.c", self.folder)
         authority, served = certificates(self.folder)
         self.trust = {"AWS_CA_BUNDLE": str(authority)}
@@ -239,12 +240,26 @@ class Bed:
     def config(self):
         return (self.root / "etc/ecs/ecs.config").read_text(encoding="utf-8")
 
-    def measure(self, command, environment=None, written="etc/ecs/ecs.config", code=0):
+    def on_host(self, command):
+        """Measures ecs-bootstrap as it runs on a host: with the root `/`, which is the instance's folder. With `--root` it looks
+        at each folder of a path for a symbolic link."""
+        for source, place in ((self.resolver, "etc/resolv.conf"), (self.trust["AWS_CA_BUNDLE"], "etc/ca.pem")):
+            shutil.copy(source, self.root / place)
+        bus = self.root / "run/dbus/system_bus_socket"
+        if not bus.exists():
+            bus.parent.mkdir()
+            os.link(self.environment["DBUS_SYSTEM_BUS_ADDRESS"].removeprefix("unix:path="), bus)
+        inside = {name: value.removeprefix(str(self.root)) for name, value in self.environment.items()}
+        del inside["ECS_BOOTSTRAP_ROOT"]
+        inside |= {"AWS_CA_BUNDLE": "/etc/ca.pem", "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/run/dbus/system_bus_socket"}
+        return self.measure(command, inside, self.root)
+
+    def measure(self, command, environment=None, root="/", written="etc/ecs/ecs.config", code=0):
         """Runs a command to its end. Returns what stopwatch.c measures; another exit code is an error."""
         result, output = self.folder / "result", self.folder / "output"
         place = self.root / written
         with open(output, "wb") as file:
-            subprocess.run([self.stopwatch, result, place.parent, place.name, *map(str, command)], stdout=file,
+            subprocess.run([self.stopwatch, result, place.parent, place.name, root, *map(str, command)], stdout=file,
                            stderr=file, stdin=subprocess.DEVNULL, env=self.environment if environment is None else environment)
         found = json.loads(result.read_text("utf-8"))
         if found["code"] != code:

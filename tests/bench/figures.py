@@ -113,6 +113,11 @@ class Table:
         limit = f"{peer.text(unit)}, at least {factor:g} x ours"
         self.rows.append(Row(what, ours.text(unit), limit, f"{ratio:.1f} x", ratio >= factor))
 
+    def times(self, what, ours, peer, unit):
+        """How many times less than `peer`; nothing is required."""
+        ours, peer = sample(ours), sample(peer)
+        self.rows.append(Row(what, ours.text(unit), peer.text(unit), f"{peer.median / ours.median:.1f} x"))
+
     def compared(self, what, ours, peer, unit):
         """`ours` beside `peer`; nothing is required."""
         ours, peer = sample(ours), sample(peer)

@@ -1,8 +1,8 @@
 /* Runs a program and measures it. It is small, because the kernel counts the memory of the process that calls exec as
  * that of the program (ru_maxrss, getrusage(2)), and takes the time as close to exec as possible.
  *
- * Usage: stopwatch RESULT FOLDER NAME PROGRAM [ARGUMENT...]
- * Writes one JSON document to the file RESULT: `wall` and `cpu` in seconds (cpu: user and system time, also of the children
+ * Usage: stopwatch RESULT FOLDER NAME ROOT PROGRAM [ARGUMENT...]
+ * PROGRAM, a path of this process, runs with the root directory ROOT (chroot(2)). Writes one JSON document to the file RESULT: `wall` and `cpu` in seconds (cpu: user and system time, also of the children
  * that the program waited for), `written` in seconds from exec until the file NAME of FOLDER was closed after writing or
  * moved there (null: never), `memory` in bytes, page faults, and the exit code. */
 #define _GNU_SOURCE
@@ -49,8 +49,8 @@ static int has_event(int watch, const char *name) {
 static double seconds(struct timeval time) { return time.tv_sec + time.tv_usec / 1e6; }
 
 int main(int count, char **arguments) {
-    if (count < 5) {
-        fprintf(stderr, "usage: stopwatch RESULT FOLDER NAME PROGRAM [ARGUMENT...]\n");
+    if (count < 6) {
+        fprintf(stderr, "usage: stopwatch RESULT FOLDER NAME ROOT PROGRAM [ARGUMENT...]\n");
         return 125;
     }
     const char *name = arguments[3];
@@ -58,12 +58,16 @@ int main(int count, char **arguments) {
     if (watch < 0 || inotify_add_watch(watch, arguments[2], IN_MOVED_TO | IN_CLOSE_WRITE) < 0) fail(arguments[2]);
     double *start = mmap(NULL, sizeof *start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) fail("mmap");
+    const char *root = arguments[4], *path = arguments[5];
+    int program = open(path, O_RDONLY | O_CLOEXEC);
+    if (program < 0) fail(path);
     pid_t child = fork();
     if (child < 0) fail("fork");
     if (child == 0) {
+        if (strcmp(root, "/") != 0 && (chroot(root) < 0 || chdir("/") < 0)) fail(root);
         *start = now();
-        execv(arguments[4], arguments + 4);
-        fail(arguments[4]);
+        fexecve(program, arguments + 5, environ);
+        fail(path);
     }
     int end = syscall(SYS_pidfd_open, child, 0);
     if (end < 0) fail("pidfd_open");

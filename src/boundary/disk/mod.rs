@@ -153,8 +153,8 @@ impl Disk {
     /// The content of a file; `None` if it does not exist. Links are followed. Files of `/proc`, whose size is 0, are
     /// read too. More than `limit` bytes are [`DiskError::TooLarge`].
     pub fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, DiskError> {
-        let Some((mut file, _)) = self.open(path, 0)? else { return Ok(None) };
-        read_within(&mut file, path, limit).map(Some)
+        let Some((mut file, metadata)) = self.open(path, 0)? else { return Ok(None) };
+        read_within(&mut file, &metadata, path, limit).map(Some)
     }
 
     /// The values that `take` returns for the lines of a file; `None` if the file does not exist. Reading stops when
@@ -186,7 +186,7 @@ impl Disk {
     /// going to replace the file.
     pub fn read_regular(&self, path: &str, limit: usize) -> Result<Option<FileState>, DiskError> {
         let Some((mut file, metadata)) = self.open(path, libc::O_NOFOLLOW)? else { return Ok(None) };
-        let bytes = read_within(&mut file, path, limit)?;
+        let bytes = read_within(&mut file, &metadata, path, limit)?;
         let modified = metadata.modified().map_err(|e| DiskError::new("read", path, e))?;
         let (uid, gid) = (metadata.uid(), metadata.gid());
         Ok(Some(FileState { bytes, mode: metadata.mode() & 0o7777, uid, gid, modified }))
@@ -331,8 +331,13 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn read_within(file: &mut File, path: &str, limit: usize) -> Result<Vec<u8>, DiskError> {
-    let mut bytes = Vec::new();
+/// The capacity of the buffer for a file of unknown size, in bytes.
+const FIRST_READ: usize = 4096;
+
+fn read_within(file: &mut File, metadata: &fs::Metadata, path: &str, limit: usize) -> Result<Vec<u8>, DiskError> {
+    // One more than the size, so that the second read finds the end. A file of `/proc` has the size 0.
+    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX).min(limit);
+    let mut bytes = Vec::with_capacity(if size == 0 { FIRST_READ } else { size.saturating_add(1) });
     let more_than_allowed = (limit as u64).saturating_add(1);
     file.take(more_than_allowed).read_to_end(&mut bytes).map_err(|e| DiskError::new("read", path, e))?;
     if bytes.len() > limit {

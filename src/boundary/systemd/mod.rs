@@ -5,8 +5,8 @@
 //! or edits a unit, and never polls: systemd sends a D-Bus signal when a job has ended.
 
 mod bus;
+mod cache;
 pub mod control;
-mod known;
 mod properties;
 mod times;
 mod unit;
@@ -23,7 +23,7 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
 pub use self::bus::SystemdError;
 use self::bus::{JobRemovedStream, ManagerProxy, call, classify, unit_of};
-use self::known::KnownUnits;
+use self::cache::UnitCache;
 pub use self::times::{DualTime, ManagerTimes, UnitTimestamps};
 pub use self::unit::UnitState;
 use crate::retry::{Deadline, within};
@@ -49,7 +49,7 @@ pub fn time_of(usec: Option<u64>) -> Option<SystemTime> {
 pub struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
-    known: KnownUnits,
+    cache: UnitCache,
 }
 
 /// A job that must end before another job starts.
@@ -129,7 +129,7 @@ impl Systemd {
         let opening = async {
             let connection = builder.build().await?;
             let manager = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build().await?;
-            Ok(Systemd { connection, manager, known: KnownUnits::default() })
+            Ok(Systemd { connection, manager, cache: UnitCache::default() })
         };
         let systemd = match within(deadline, call("connect", "", opening)).await {
             Ok(systemd) => systemd?,

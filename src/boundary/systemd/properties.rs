@@ -1,8 +1,8 @@
 //! Properties of systemd's objects: all of an interface in one call, or one by one.
 //!
-//! In: an object path and an interface. Out: the values that are used here. One `GetAll` of a unit costs systemd, the bus and
-//! this process together less than half of nine calls of `Get`. A service has more than two hundred properties, of which six
-//! are used; there `Get` costs less.
+//! In: an object path and an interface. Out: the values that are used here. On systemd 252 and dbus-daemon 1.14, one `GetAll`
+//! of a unit took 0.35 ms of CPU time of both, nine calls of `Get` 0.8 ms. To decode the more than two hundred properties of
+//! a service costs this process more than six calls of `Get`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -94,8 +94,8 @@ impl<'de> Deserialize<'de> for Properties {
 }
 
 impl Systemd {
-    /// All properties of an interface of an object. `of` is the unit, for errors. Simulators have fewer interfaces; their
-    /// answer is empty.
+    /// All properties of an interface of an object. `of` is the unit, for errors. Simulators of systemd may not have the
+    /// method; their answer is empty.
     pub(super) async fn properties(
         &self,
         of: &str,
@@ -104,8 +104,10 @@ impl Systemd {
     ) -> Result<Properties, SystemdError> {
         let interface = (format!("{SERVICE}.{interface}"),);
         let asked = self.connection.call_method(Some(SERVICE), path, Some(PROPERTIES), "GetAll", &interface);
-        let found = call("GetAll", of, async { asked.await?.body().deserialize() }).await;
-        Ok(known(of, found)?.unwrap_or_default())
+        match call("GetAll", of, async { asked.await?.body().deserialize() }).await {
+            Err(SystemdError::Unsupported { .. }) => Ok(Properties::default()),
+            found => found,
+        }
     }
 
     /// One property of a service; `None` if systemd does not have it, or has it with another type.
@@ -117,19 +119,11 @@ impl Systemd {
     ) -> Result<Option<T>, SystemdError> {
         let which = (SERVICE_INTERFACE, name);
         let asked = self.connection.call_method(Some(SERVICE), path, Some(PROPERTIES), "Get", &which);
-        let found = call("Get", of, async { asked.await?.body().deserialize::<OwnedVariant>() }).await;
-        Ok(known(of, found)?.and_then(|value| T::try_from(value).ok()))
-    }
-}
-
-/// What was read; `None` after an error other than a lost connection or a time-out.
-fn known<T>(of: &str, found: Result<T, SystemdError>) -> Result<Option<T>, SystemdError> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error @ (SystemdError::TimedOut { .. } | SystemdError::Lost { .. })) => Err(error),
-        Err(error) => {
-            tracing::debug!(unit = of, %error, "systemd properties not read");
-            Ok(None)
+        match call("Get", of, async { asked.await?.body().deserialize::<OwnedVariant>() }).await {
+            Ok(value) => Ok(T::try_from(value).ok()),
+            // systemd refuses a property that it does not have (org.freedesktop.DBus.Error.UnknownProperty).
+            Err(SystemdError::Unsupported { .. } | SystemdError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

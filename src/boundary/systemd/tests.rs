@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use zbus::ObjectPath;
 use zbus::object_server::SignalEmitter;
@@ -119,7 +119,7 @@ impl FakeUnit {
 const RESTARTED: &str = "/org/freedesktop/systemd1/unit/docker_2eservice";
 
 /// A unit that changed at this time. The number of its restarts grows with each read.
-struct RestartedUnit(Arc<AtomicU64>);
+struct RestartedUnit(Arc<AtomicU64>, Arc<Mutex<&'static str>>);
 
 #[zbus::interface(name = "org.freedesktop.systemd1.Unit")]
 impl RestartedUnit {
@@ -129,7 +129,12 @@ impl RestartedUnit {
     }
 
     #[zbus(property)]
-    fn sub_state(&self) -> u32 {
+    fn sub_state(&self) -> &str {
+        *self.1.lock().unwrap()
+    }
+
+    #[zbus(property)]
+    fn load_state(&self) -> u32 {
         7 // not systemd's type
     }
 
@@ -221,7 +226,7 @@ fn a_call_without_an_answer_is_silent() {
 #[test]
 fn a_missing_property_or_method_is_unknown() {
     with_systemd(async |systemd| {
-        let unit = systemd.service("ecs.service").await.unwrap();
+        let unit = systemd.unit_with_process("ecs.service").await.unwrap();
         let expected = UnitState {
             name: "ecs.service".to_owned(),
             active_state: Some("active".to_owned()),
@@ -234,29 +239,34 @@ fn a_missing_property_or_method_is_unknown() {
 }
 
 #[test]
-fn the_main_process_is_read_again_only_after_a_change_of_the_unit() {
+fn the_main_process_is_not_read_again_while_the_unit_stays_settled() {
     let bus = bus();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let changed = Arc::new(AtomicU64::new(41));
+        let sub_state = Arc::new(Mutex::new("running"));
         let _fake = zbus::connection::Builder::address(bus.address.as_str())
             .name(SERVICE)
             .serve_at("/org/freedesktop/systemd1", FakeManager(AtomicU32::new(7)))
-            .serve_at(RESTARTED, RestartedUnit(Arc::clone(&changed)))
+            .serve_at(RESTARTED, RestartedUnit(Arc::clone(&changed), Arc::clone(&sub_state)))
             .serve_at(RESTARTED, RestartedService(AtomicU32::new(0)))
             .build()
             .await
             .unwrap();
         let systemd = Systemd::connect_to(Some(&bus.address), within_seconds(2)).await.unwrap();
-        let restarts = async || systemd.clone().service("docker.service").await.unwrap().restarts;
+        let restarts = async || systemd.clone().unit_with_process("docker.service").await.unwrap().restarts;
         assert_eq!((restarts().await, restarts().await), (Some(0), Some(0)));
         changed.store(42, Ordering::Relaxed);
         assert_eq!((restarts().await, restarts().await), (Some(1), Some(1)));
+        // While a command of the unit runs, the end of the main process is no change of state.
+        *sub_state.lock().unwrap() = "stop";
+        assert_eq!((restarts().await, restarts().await), (Some(2), Some(3)));
+        *sub_state.lock().unwrap() = "running";
         // 0: it has not changed in this boot, or systemd does not say.
         changed.store(0, Ordering::Relaxed);
-        assert_eq!((restarts().await, restarts().await), (Some(2), Some(3)));
+        assert_eq!((restarts().await, restarts().await), (Some(4), Some(5)));
         // A property of another type is unknown, and the others are not lost.
         let unit = systemd.unit("docker.service").await.unwrap();
-        assert_eq!((unit.active_state.as_deref(), unit.sub_state), (Some("active"), None));
+        assert_eq!((unit.active_state.as_deref(), unit.load_state), (Some("active"), None));
     });
 }
 

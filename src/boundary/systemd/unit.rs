@@ -1,13 +1,13 @@
 //! The state of a unit.
 //!
-//! In: its name. Out: its properties. What describes the main process changes only with the unit's state, so it is read again
-//! only after a change: verify asks for three units ten times while they start.
+//! In: its name. Out: its properties. While a service stays in a state in which its main process neither starts nor ends,
+//! what describes that process is not read again: verify reads three units whenever one of them changes.
 
 use serde::Serialize;
 use zbus::OwnedObjectPath;
 
 use super::bus::call;
-use super::known::{KnownUnit, MainProcess};
+use super::cache::{CachedUnit, MainProcess};
 use super::{Systemd, SystemdError};
 
 /// The state of a unit. A property that systemd does not have is `None`.
@@ -45,12 +45,16 @@ pub struct UnitState {
     pub drop_in_paths: Option<Vec<String>>,
 }
 
-/// When a unit changed.
-struct Change {
+/// The sub-states in which the main process neither starts nor ends (service.c: while a command of the unit runs, its end
+/// changes `ExecMainStatus` without a change of state).
+const SETTLED: [&str; 3] = ["running", "exited", "dead"];
+
+/// What is needed to read the main process of a unit.
+struct Process {
     path: OwnedObjectPath,
-    /// `StateChangeTimestampMonotonic`; `None` for a unit that has not changed in this boot.
-    changed: Option<u64>,
-    /// It has not been started in this boot.
+    /// `StateChangeTimestampMonotonic` of a unit in one of the states [`SETTLED`].
+    settled_since: Option<u64>,
+    /// The unit has not been started in this boot.
     has_never_run: bool,
 }
 
@@ -58,21 +62,21 @@ impl Systemd {
     /// The state of a unit, without its main process. Loads the unit if necessary. A unit without a file has the `load_state`
     /// `not-found`.
     pub async fn unit(&self, name: &str) -> Result<UnitState, SystemdError> {
-        self.unit_and_change(name).await.map(|(unit, _)| unit)
+        self.read_unit(name).await.map(|(unit, _)| unit)
     }
 
-    /// The state of a service with its main process.
-    pub async fn service(&self, name: &str) -> Result<UnitState, SystemdError> {
-        let (unit, change) = self.unit_and_change(name).await?;
-        let Some(Change { path, changed, has_never_run }) = change else { return Ok(unit) };
-        let known = self.known.get(name).and_then(|known| known.process);
-        let process = match known {
-            Some((since, process)) if Some(since) == changed => process,
+    /// As [`Systemd::unit`], for a service, with its main process.
+    pub async fn unit_with_process(&self, name: &str) -> Result<UnitState, SystemdError> {
+        let (unit, process) = self.read_unit(name).await?;
+        let Some(Process { path, settled_since, has_never_run }) = process else { return Ok(unit) };
+        let cached = self.cache.get(name).and_then(|cached| cached.process);
+        let process = match cached {
+            Some((since, process)) if Some(since) == settled_since => process,
             _ if has_never_run => MainProcess::never_started(),
             _ => self.main_process(name, &path).await?,
         };
-        let since = changed.map(|changed| (changed, process.clone()));
-        self.known.set(name, KnownUnit { path, process: since });
+        let settled = settled_since.map(|since| (since, process.clone()));
+        self.cache.set(name, CachedUnit { path, process: settled });
         Ok(UnitState {
             result: process.result,
             exec_main_status: process.exec_main_status,
@@ -84,11 +88,11 @@ impl Systemd {
         })
     }
 
-    /// Without a change if systemd does not have the method.
-    async fn unit_and_change(&self, name: &str) -> Result<(UnitState, Option<Change>), SystemdError> {
+    /// The state, and how to read the main process. Both are unknown if systemd does not have the method.
+    async fn read_unit(&self, name: &str) -> Result<(UnitState, Option<Process>), SystemdError> {
         let unknown = UnitState { name: name.to_owned(), ..UnitState::default() };
-        let path = match self.known.get(name) {
-            Some(known) => known.path,
+        let path = match self.cache.get(name) {
+            Some(cached) => cached.path,
             None => match call("LoadUnit", name, self.manager.load_unit(name)).await {
                 Ok(path) => path,
                 Err(SystemdError::Unsupported { .. }) => return Ok((unknown, None)),
@@ -99,12 +103,14 @@ impl Systemd {
         let active_state: Option<String> = unit.take("ActiveState");
         let has_never_run =
             unit.take("InactiveExitTimestamp") == Some(0_u64) && active_state.as_deref() == Some("inactive");
+        let sub_state: Option<String> = unit.take("SubState");
+        let is_settled = sub_state.as_deref().is_some_and(|state| SETTLED.contains(&state));
         // 0 for a unit that has not changed in this boot.
         let changed = unit.take("StateChangeTimestampMonotonic").filter(|&changed| changed > 0);
         let state = UnitState {
             load_state: unit.take("LoadState"),
             active_state,
-            sub_state: unit.take("SubState"),
+            sub_state,
             unit_file_state: unit.take("UnitFileState"),
             job: unit.job_id(),
             after: unit.take("After"),
@@ -112,7 +118,8 @@ impl Systemd {
             drop_in_paths: unit.take("DropInPaths"),
             ..unknown
         };
-        Ok((state, Some(Change { path, changed, has_never_run })))
+        let settled_since = changed.filter(|_| is_settled);
+        Ok((state, Some(Process { path, settled_since, has_never_run })))
     }
 
     async fn main_process(&self, name: &str, path: &OwnedObjectPath) -> Result<MainProcess, SystemdError> {

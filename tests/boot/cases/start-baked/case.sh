@@ -10,4 +10,6 @@ check() {
     assert_api_calls ecs:ListClusters 0
     assert_api_calls ecs:RegisterContainerInstance 1
     assert_journal_has '' 'agent start allowed'
+    # The sandbox of the unit allows netlink.
+    assert_journal_lacks ecs-bootstrap-verify.service 'no sockets by netlink'
 }

@@ -1,30 +1,30 @@
-//! What earlier calls found out about services.
+//! The object paths and main processes of units that were read before.
 //!
-//! In: the answers of systemd. Out: the same again. It calls nothing.
+//! In: what systemd has answered. Out: the same, for a later call.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zbus::OwnedObjectPath;
 
-/// What is known about a service from an earlier call.
+/// What systemd has answered about a service.
 #[derive(Clone, Debug)]
-pub(super) struct KnownUnit {
+pub(super) struct CachedUnit {
     pub(super) path: OwnedObjectPath,
     /// `StateChangeTimestampMonotonic`, and what describes the main process since then.
     pub(super) process: Option<(u64, MainProcess)>,
 }
 
-/// The services that were asked for, by name. Clones have the same content.
+/// By name of the service. Clones have the same content.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KnownUnits(Arc<Mutex<BTreeMap<String, KnownUnit>>>);
+pub(super) struct UnitCache(Arc<Mutex<BTreeMap<String, CachedUnit>>>);
 
-impl KnownUnits {
-    pub(super) fn get(&self, name: &str) -> Option<KnownUnit> {
+impl UnitCache {
+    pub(super) fn get(&self, name: &str) -> Option<CachedUnit> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub(super) fn set(&self, name: &str, unit: KnownUnit) {
+    pub(super) fn set(&self, name: &str, unit: CachedUnit) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), unit);
     }
 }
