@@ -50,8 +50,8 @@ SOURCES = {
 }
 
 BOUNDS = {"plan": 1.6e6, "plan, one AWS call": 6.0e6}
-# How many times less CPU time than a script that does as much. For the AWS CLI the aim was 150; the documentation says what is
-# reached, and the limits here only keep it: for one call of the CLI, and for two.
+# How many times less CPU time than a script that does as much. For the AWS CLI the aim was 150: the documentation says where it
+# is reached. These limits keep what is reached, with room for a busy machine: for one call of the CLI, and for two.
 LESS_THAN_SHELL, LESS_THAN_ONE_CALL, LESS_THAN_TWO_CALLS = 12, 85, 125
 MOST_TO_REPORT = 0.25
 LONGEST_GUARD = 0.02

@@ -257,7 +257,7 @@ fn the_main_process_is_not_read_again_while_the_unit_stays_settled() {
         assert_eq!((restarts().await, restarts().await), (Some(0), Some(0)));
         changed.store(42, Ordering::Relaxed);
         assert_eq!((restarts().await, restarts().await), (Some(1), Some(1)));
-        // While a command of the unit runs, the end of the main process is no change of state.
+        // While a command of the unit runs, the end of the main process does not change the state.
         *sub_state.lock().unwrap() = "stop";
         assert_eq!((restarts().await, restarts().await), (Some(2), Some(3)));
         *sub_state.lock().unwrap() = "running";
