@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::logs::{ContainerRuns, docker, modified, read_logs};
 use super::requests::{Probing, denied, describe_cluster, describe_container_instance, job_end, network_path};
-use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Probe, Schedule, TICK};
+use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Pace, Probe, Schedule, next_due};
 use crate::boundary::HostClients;
 use crate::boundary::agent::AgentError;
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -49,6 +49,8 @@ pub(super) struct Observer<'a> {
     host_clients: &'a HostClients,
     systemd: Option<&'a Systemd>,
     changes: Option<UnitChanges>,
+    /// The agent's unit whose changes these are.
+    watched: Option<String>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
     logs_read: Option<[Option<SystemTime>; 7]>,
@@ -90,6 +92,7 @@ impl<'a> Observer<'a> {
             host_clients,
             systemd,
             changes: None,
+            watched: None,
             schedule: schedule.into(),
             probing,
             logs_read: None,
@@ -106,8 +109,10 @@ impl<'a> Observer<'a> {
     pub(super) async fn watch(&mut self) {
         let Some(systemd) = self.systemd else { return };
         let agent = self.evidence.expectation.as_ref().map_or("ecs.service", |expected| expected.agent_unit.as_str());
-        let changes = systemd.changes(&["docker.service", agent]).await;
+        let agent = agent.to_owned();
+        let changes = systemd.changes(&["docker.service", &agent]).await;
         self.changes = changes.inspect_err(|error| tracing::debug!(%error, "changes of units not subscribed")).ok();
+        self.watched = self.changes.as_ref().map(|_| agent);
     }
 
     /// Replaces the expectation.
@@ -122,7 +127,9 @@ impl<'a> Observer<'a> {
     pub(super) async fn next(&mut self, deadline: Deadline) -> bool {
         self.start_due();
         let mut is_new = false;
-        let tick = pause_for(self.next_due().min(deadline.remaining()));
+        let pace = Pace::of(&self.evidence, self.watched.as_deref());
+        let tick = next_due(&self.schedule, |probe| self.matters(probe), pace);
+        let tick = pause_for(tick.min(deadline.remaining()));
         let changed = async {
             match &mut self.changes {
                 Some(changes) => changes.next().await,
@@ -136,19 +143,12 @@ impl<'a> Observer<'a> {
             }
             change = changed => match change {
                 Ok(()) => self.schedule_of(Probe::Units).for_each(Schedule::hasten_after_burst),
-                Err(_) => self.changes = None,
+                Err(_) => (self.changes, self.watched) = (None, None),
             },
             () = tick => {}
         }
         self.note_registration();
         self.read_logs() || is_new
-    }
-
-    /// The time until the next step: a tick, or until a probe is due.
-    fn next_due(&self) -> Duration {
-        let waiting = self.schedule.iter().filter(|entry| !entry.running && self.matters(entry.probe));
-        let first = waiting.map(|entry| entry.due.saturating_duration_since(Instant::now())).min();
-        first.map_or(TICK, |first| first.min(TICK))
     }
 
     /// Whether the agent's port was closed before, and still is.
@@ -200,15 +200,14 @@ impl<'a> Observer<'a> {
     }
 
     fn start_due(&mut self) {
-        let now = Instant::now();
+        let (now, pace) = (Instant::now(), Pace::of(&self.evidence, self.watched.as_deref()));
         for index in 0..self.schedule.len() {
             let entry = &self.schedule[index];
             if entry.running || entry.due > now || !self.matters(entry.probe) {
                 continue;
             }
             let future = self.future(entry.probe);
-            let is_registered = self.evidence.container_instance_arn().is_some();
-            self.schedule[index].begin(future.is_some(), is_registered);
+            self.schedule[index].begin(future.is_some(), pace);
             self.probing.extend(future);
         }
     }

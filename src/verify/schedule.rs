@@ -8,17 +8,17 @@ use crate::boundary::agent::{AgentError, AgentMetadata, Claim};
 use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
-use crate::boundary::systemd::{JobResult, SystemdError};
+use crate::boundary::systemd::{JobResult, SystemdError, UnitState};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{ContainerLog, EndpointConnection, OldestProcess};
+use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
 use crate::facts::Units;
 use crate::probe::Lifecycle;
 use crate::retry::jittered;
 
-/// The time between two steps of the observer. Local polls are at most 150 ms apart, so that a registration is reported
-/// within 250 ms.
+/// The time between two steps of the observer while the agent may register. Local polls are then at most 150 ms apart, so
+/// that a registration is reported within 250 ms.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// What docker answered about itself and about the agent's container.
@@ -107,8 +107,40 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
-/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
-const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
+/// How often the agent is asked, and the logs are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The start of the agent's unit is queued behind another job, and systemd reports when it begins.
+    Queued,
+    /// The agent may register at any moment.
+    Starting,
+    /// The agent has registered. Its answer changes only if it ends, and it logs each request at the level debug.
+    Registered,
+}
+
+impl Pace {
+    /// `watched` is the unit whose changes systemd reports.
+    pub(super) fn of(evidence: &Evidence, watched: Option<&str>) -> Pace {
+        let is_queued = |unit: &UnitState| {
+            let is_inactive = unit.active_state.as_deref() == Some("inactive");
+            is_inactive && unit.job.is_some() && watched == Some(unit.name.as_str())
+        };
+        match evidence.agent_unit() {
+            _ if evidence.container_instance_arn().is_some() => Pace::Registered,
+            Some(unit) if is_queued(unit) => Pace::Queued,
+            _ => Pace::Starting,
+        }
+    }
+
+    /// The longest time between two steps of the observer.
+    pub(super) fn tick(self) -> Duration {
+        if self == Pace::Queued { Duration::from_millis(500) } else { TICK }
+    }
+
+    fn introspection(self) -> Duration {
+        if self == Pace::Registered { Duration::from_secs(2) } else { self.tick() }
+    }
+}
 
 /// The schedule of a probe.
 pub(super) struct Schedule {
@@ -131,11 +163,11 @@ impl Schedule {
     }
 
     /// Notes that a run begins, and when the next one is due.
-    pub(super) fn begin(&mut self, is_running: bool, is_registered: bool) {
+    pub(super) fn begin(&mut self, is_running: bool, pace: Pace) {
         let now = Instant::now();
         self.running = is_running;
         self.began = Some(now);
-        self.due = now + self.interval(is_registered);
+        self.due = now + self.interval(pace);
     }
 
     /// Lets the next run begin at once.
@@ -155,15 +187,21 @@ impl Schedule {
         self.due = self.due.max(Instant::now() + pause.min(self.longest_pause));
     }
 
-    /// The time until the next run. The agent logs each request at the level debug, so an agent that has registered is
-    /// asked less often. Calls of ECS vary, so that instances that start together do not stay in step.
-    fn interval(&self, is_registered: bool) -> Duration {
+    /// The time until the next run. Calls of ECS vary, so that instances that start together do not stay in step.
+    fn interval(&self, pace: Pace) -> Duration {
         match self.probe {
-            Probe::Introspection if is_registered => INTROSPECTION_OF_REGISTERED,
+            Probe::Introspection => pace.introspection(),
             Probe::Cluster | Probe::Registration => jittered(self.every * 2),
             _ => self.every,
         }
     }
+}
+
+/// The time until the next step: a tick, or until a probe that matters is due.
+pub(super) fn next_due(schedule: &[Schedule], matters: impl Fn(Probe) -> bool, pace: Pace) -> Duration {
+    let waiting = schedule.iter().filter(|entry| !entry.running && matters(entry.probe));
+    let first = waiting.map(|entry| entry.due.saturating_duration_since(Instant::now())).min();
+    first.map_or(pace.tick(), |first| first.min(pace.tick()))
 }
 
 #[cfg(test)]
@@ -181,7 +219,7 @@ mod tests {
         let created = Instant::now();
         schedule.hasten_after_burst();
         assert!(schedule.due <= created, "the first run waits for nothing");
-        schedule.begin(true, false);
+        schedule.begin(true, Pace::Starting);
         let began = schedule.began.unwrap();
         (0..12).for_each(|_| schedule.hasten_after_burst());
         assert_eq!(schedule.due, began + TICK);
@@ -193,9 +231,37 @@ mod tests {
     }
 
     #[test]
+    fn the_agent_is_asked_less_often_only_while_its_watched_unit_is_queued() {
+        use crate::facts::Units;
+        let pace = |state: &str, job, watched| {
+            let agent = UnitState {
+                name: "ecs.service".to_owned(),
+                active_state: Some(state.to_owned()),
+                job,
+                ..UnitState::default()
+            };
+            let (docker, cloud_final) = (UnitState::default(), UnitState::default());
+            let units = Units { docker, agent, cloud_final, user_data_target: None, after_user_data: None };
+            Pace::of(&Evidence { units: Some(Ok(units)), ..Evidence::default() }, watched).tick()
+        };
+        assert!(pace("inactive", Some(7), Some("ecs.service")) > TICK);
+        for (state, job, watched) in [
+            ("inactive", None, Some("ecs.service")),
+            ("inactive", Some(7), Some("amazon-ecs.service")),
+            ("inactive", Some(7), None),
+            ("activating", Some(7), Some("ecs.service")),
+            ("active", None, Some("ecs.service")),
+            ("failed", None, Some("ecs.service")),
+        ] {
+            assert_eq!(pace(state, job, watched), TICK, "{state} {job:?} {watched:?}");
+        }
+        assert_eq!(Pace::of(&Evidence::default(), Some("ecs.service")).tick(), TICK);
+    }
+
+    #[test]
     fn what_must_run_at_once_does_not_wait_for_a_tick() {
         let mut schedule = units();
-        schedule.begin(false, false);
+        schedule.begin(false, Pace::Starting);
         schedule.hasten();
         assert!(schedule.due <= Instant::now());
     }

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import io
 import pathlib
+import random
 import re
 import statistics
 import sys
@@ -105,6 +106,17 @@ class Table:
         limit = f"{peer.text(unit)} {'-' if difference < 0 else '+'} {unit(abs(difference))}"
         ratio = f"{ours.median / peer.median:.2f}" if peer.median else ""
         self.rows.append(Row(what, ours.text(unit), limit, ratio, ours.median <= peer.median + difference))
+
+    def not_slower(self, what, ours, peer, difference, unit):
+        """`ours` is not significantly more than `difference` above `peer`: the medians of resampled values (bootstrap) differ
+        by more than that in fewer than 99 of 100 cases. For figures whose spread is larger than the difference."""
+        chance = random.Random(len(ours.values))
+        def median_of(one):
+            return statistics.median(chance.choices(one.values, k=len(one.values)))
+        differences = sorted(median_of(ours) - median_of(peer) for _ in range(2000))
+        low, high = differences[19], differences[-20]
+        limit = f"{peer.text(unit)} + {unit(difference)}; difference {unit(low)} to {unit(high)} (98 %)"
+        self.rows.append(Row(what, ours.text(unit), limit, f"{ours.median / peer.median:.2f}", low <= difference))
 
     def times_less(self, what, ours, peer, factor, unit):
         """`ours` is at least `factor` times less than `peer`; medians are compared."""
