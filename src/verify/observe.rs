@@ -203,7 +203,7 @@ impl<'a> Observer<'a> {
         let (now, pace) = (Instant::now(), Pace::of(&self.evidence, self.watched.as_deref()));
         for index in 0..self.schedule.len() {
             let entry = &self.schedule[index];
-            if entry.running || entry.due > now || !self.matters(entry.probe) {
+            if entry.running || entry.due(pace) > now || !self.matters(entry.probe) {
                 continue;
             }
             let future = self.future(entry.probe);

@@ -107,6 +107,10 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
+/// The shortest time between two reads of the units because of changes: systemd sends a dozen changes within a second when
+/// docker and the agent start.
+const BURST: Duration = Duration::from_millis(250);
+
 /// How often the agent is asked, and the logs are looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -145,7 +149,7 @@ impl Pace {
 /// The schedule of a probe.
 pub(super) struct Schedule {
     pub(super) probe: Probe,
-    pub(super) due: Instant,
+    due: Instant,
     pub(super) every: Duration,
     pub(super) running: bool,
     began: Option<Instant>,
@@ -170,15 +174,22 @@ impl Schedule {
         self.due = now + self.interval(pace);
     }
 
+    /// When the next run is due. The agent is asked at the current pace, also if the pace was slower at its last run.
+    pub(super) fn due(&self, pace: Pace) -> Instant {
+        match self.began.filter(|_| self.probe == Probe::Introspection) {
+            Some(began) => self.due.min(began + pace.introspection()),
+            None => self.due,
+        }
+    }
+
     /// Lets the next run begin at once.
     pub(super) fn hasten(&mut self) {
         self.due = self.due.min(Instant::now());
     }
 
-    /// As [`Schedule::hasten`], but at least a tick after the last run began: systemd sends several changes within
-    /// milliseconds when a unit starts.
+    /// As [`Schedule::hasten`], but at least [`BURST`] after the last run began.
     pub(super) fn hasten_after_burst(&mut self) {
-        let soon = self.began.map_or_else(Instant::now, |began| Instant::now().max(began + TICK));
+        let soon = self.began.map_or_else(Instant::now, |began| Instant::now().max(began + BURST));
         self.due = self.due.min(soon);
     }
 
@@ -200,7 +211,7 @@ impl Schedule {
 /// The time until the next step: a tick, or until a probe that matters is due.
 pub(super) fn next_due(schedule: &[Schedule], matters: impl Fn(Probe) -> bool, pace: Pace) -> Duration {
     let waiting = schedule.iter().filter(|entry| !entry.running && matters(entry.probe));
-    let first = waiting.map(|entry| entry.due.saturating_duration_since(Instant::now())).min();
+    let first = waiting.map(|entry| entry.due(pace).saturating_duration_since(Instant::now())).min();
     first.map_or(pace.tick(), |first| first.min(pace.tick()))
 }
 
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_within_a_tick_are_one_run() {
+    fn changes_in_a_burst_are_one_run() {
         let mut schedule = units();
         let created = Instant::now();
         schedule.hasten_after_burst();
@@ -222,10 +233,10 @@ mod tests {
         schedule.begin(true, Pace::Starting);
         let began = schedule.began.unwrap();
         (0..12).for_each(|_| schedule.hasten_after_burst());
-        assert_eq!(schedule.due, began + TICK);
-        // A tick later, a change is read at once.
+        assert_eq!(schedule.due, began + BURST);
+        // After it, a change is read at once.
         schedule.due = began + schedule.every;
-        schedule.began = began.checked_sub(TICK);
+        schedule.began = began.checked_sub(BURST);
         schedule.hasten_after_burst();
         assert!(schedule.due <= Instant::now());
     }
@@ -259,7 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn what_must_run_at_once_does_not_wait_for_a_tick() {
+    fn the_agent_is_asked_at_the_new_pace_when_its_unit_starts() {
+        let every = Duration::from_millis(100);
+        let mut schedule = Schedule::new((Probe::Introspection, Duration::ZERO, every), Duration::from_secs(600));
+        schedule.begin(true, Pace::Queued);
+        let began = schedule.began.unwrap();
+        assert_eq!(schedule.due(Pace::Queued), began + Pace::Queued.tick());
+        assert_eq!(schedule.due(Pace::Starting), began + TICK);
+    }
+
+    #[test]
+    fn what_must_run_at_once_does_not_wait() {
         let mut schedule = units();
         schedule.begin(false, Pace::Starting);
         schedule.hasten();

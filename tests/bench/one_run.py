@@ -177,11 +177,12 @@ PEERS = {
 
 
 def requests(host):
-    """The requests to instance metadata and to the AWS APIs, without those for credentials: the AWS CLI gets a token and its
-    credentials in its own way."""
+    """The requests to instance metadata and to the AWS APIs, without those for a token and for credentials. The AWS CLI asks for
+    the name of the role again."""
     counts = host.command("counts")
-    own = ("PUT /latest/api/token", "GET /latest/meta-data/iam/security-credentials/")
-    return sorted(line for line in counts["imds"] if not line.startswith(own)), sorted(counts["aws"])
+    role = "GET /latest/meta-data/iam/security-credentials/"
+    others = sorted(line for line in counts["imds"] if not line.startswith(("PUT /latest/api/token", role)))
+    return others, role in counts["imds"], sorted(counts["aws"])
 
 
 def cpu(table, options):

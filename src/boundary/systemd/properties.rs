@@ -16,6 +16,7 @@ use super::times::DualTime;
 use super::{PROPERTIES, SERVICE, Systemd, SystemdError};
 
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
+const UNKNOWN_PROPERTY: &str = "org.freedesktop.DBus.Error.UnknownProperty";
 /// The properties that are kept of a `GetAll`; systemd has more than a hundred others.
 const KEPT: [&str; 23] = [
     "LoadState",
@@ -121,8 +122,8 @@ impl Systemd {
         let asked = self.connection.call_method(Some(SERVICE), path, Some(PROPERTIES), "Get", &which);
         match call("Get", of, async { asked.await?.body().deserialize::<OwnedVariant>() }).await {
             Ok(value) => Ok(T::try_from(value).ok()),
-            // systemd refuses a property that it does not have (org.freedesktop.DBus.Error.UnknownProperty).
-            Err(SystemdError::Unsupported { .. } | SystemdError::Refused { .. }) => Ok(None),
+            Err(SystemdError::Unsupported { .. }) => Ok(None),
+            Err(SystemdError::Refused { name, .. }) if name == UNKNOWN_PROPERTY => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -45,8 +45,8 @@ pub struct UnitState {
     pub drop_in_paths: Option<Vec<String>>,
 }
 
-/// The sub-states in which the main process neither starts nor ends (service.c: while a command of the unit runs, its end
-/// changes `ExecMainStatus` without a change of state).
+/// The sub-states in which the main process of docker, the agent and cloud-final neither starts nor ends (service.c: while a
+/// command of the unit runs, its end changes `ExecMainStatus` without a change of state).
 const SETTLED: [&str; 3] = ["running", "exited", "dead"];
 
 /// What is needed to read the main process of a unit.
