@@ -295,7 +295,7 @@ impl<'a> Observer<'a> {
             Observation::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
             Observation::Introspection(answer) => evidence.introspection = Some(evidence.trusted(answer)),
             Observation::Units(answer) => {
-                evidence.units = Some(*answer);
+                evidence.note_units(*answer);
                 // The journal of a failed unit is part of the evidence, so it is read at once.
                 if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.host)) {
                     self.run_soon(Probe::HostState);
