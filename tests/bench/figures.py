@@ -220,6 +220,20 @@ def an_empty_sample_is_an_error():
     refused(lambda: Sample([]))
 
 
+def a_difference_counts_only_if_it_is_certain():
+    usual = [3.1, 3.2, 3.2, 3.3, 3.3, 3.4, 3.4, 3.5, 3.9]
+
+    def fails(more, difference=0.1):
+        table = Table("x")
+        table.not_slower("x", Sample([value + more for value in usual]), Sample(usual), difference, s)
+        return table.failed() == ["x"]
+
+    assert [fails(more) for more in (-1, 0, 0.15, 0.6, 1)] == [False, False, False, True, True]
+    # Without a spread it is certain at once.
+    usual = [3.3] * 9
+    assert [fails(more) for more in (0.09, 0.11)] == [False, True]
+
+
 def limits_and_peers_decide():
     table = Table("x")
     table.at_most("equal", 5, 5, number)
@@ -290,7 +304,7 @@ def refused(action):
 
 def self_test():
     tests = [a_sample_has_a_median_and_a_spread, a_sample_that_prints_as_one_value_has_no_spread,
-             an_empty_sample_is_an_error, limits_and_peers_decide,
+             an_empty_sample_is_an_error, a_difference_counts_only_if_it_is_certain, limits_and_peers_decide,
              only_a_complete_table_ends_with_0, a_failed_row_is_visible_in_both_forms,
              a_part_of_a_page_is_replaced]
     failed = 0
