@@ -20,6 +20,7 @@ pub mod overrides;
 pub mod proxies;
 mod questions;
 pub mod routes;
+mod units;
 pub mod user_data;
 
 pub use self::acs_log::DroppedConnections;
@@ -46,9 +47,6 @@ use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::plan::{Action, Expectation, Refusal};
 use crate::settings::SettingsError;
-
-/// How many reads of the units may fail, one a second, before they count as unknown. systemd is back within a second or two.
-const MAX_UNANSWERED: u32 = 3;
 
 /// The error that ended gather, decide or apply, or that keeps a maintenance command from running.
 #[derive(Debug, thiserror::Error)]
@@ -393,17 +391,6 @@ impl Evidence {
         self.known_units().map(|units| &units.agent)
     }
 
-    /// Stores an answer of systemd. While it starts anew (systemctl(1) `daemon-reexec`, for example in an upgrade by user data) it
-    /// is not on the bus, and the answer before stays valid.
-    pub fn note_units(&mut self, answer: Result<Units, SystemdError>) {
-        use SystemdError::{Lost, NoManager, TimedOut};
-        let is_absent = matches!(answer, Err(NoManager { .. } | TimedOut { .. } | Lost { .. }));
-        self.units_unanswered = if is_absent { self.units_unanswered.saturating_add(1) } else { 0 };
-        if self.known_units().is_none() || !is_absent || self.units_unanswered > MAX_UNANSWERED {
-            self.units = Some(answer);
-        }
-    }
-
     /// The units; `None` if systemd could not be asked.
     pub fn known_units(&self) -> Option<&Units> {
         self.units.as_ref().and_then(|units| units.as_ref().ok())
@@ -429,34 +416,3 @@ impl Evidence {
 const COARSE: Duration = Duration::from_millis(10);
 /// After this time a queued job has begun, so that the unit's own state shows it.
 const JOB_BEGINS: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::boundary::systemd::UnitState;
-
-    #[test]
-    fn units_stay_known_while_systemd_starts_anew() {
-        let units = |agent: &str| {
-            let named = |name: &str| UnitState { name: name.to_owned(), ..UnitState::default() };
-            let (docker, cloud_final) = (named("docker.service"), named("cloud-final.service"));
-            Units { docker, agent: named(agent), cloud_final, user_data_target: None, after_user_data: None }
-        };
-        let absent = || Err(SystemdError::Lost { operation: "GetAll".to_owned() });
-        let name = |evidence: &Evidence| evidence.agent_unit().map(|unit| unit.name.clone());
-        let mut evidence = Evidence::default();
-        evidence.note_units(absent());
-        assert!(matches!(evidence.units, Some(Err(_))), "nothing was known before");
-        evidence.note_units(Ok(units("ecs.service")));
-        (0..MAX_UNANSWERED).for_each(|_| evidence.note_units(absent()));
-        assert_eq!(name(&evidence).as_deref(), Some("ecs.service"));
-        evidence.note_units(Ok(units("amazon-ecs.service")));
-        assert_eq!(name(&evidence).as_deref(), Some("amazon-ecs.service"));
-        (0..=MAX_UNANSWERED).for_each(|_| evidence.note_units(absent()));
-        assert!(matches!(evidence.units, Some(Err(SystemdError::Lost { .. }))), "it does not come back");
-        evidence.note_units(Ok(units("ecs.service")));
-        // An answer, though not about the units.
-        evidence.note_units(Err(SystemdError::Unsupported { operation: "GetAll".to_owned() }));
-        assert!(matches!(evidence.units, Some(Err(SystemdError::Unsupported { .. }))));
-    }
-}

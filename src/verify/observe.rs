@@ -125,9 +125,9 @@ impl<'a> Observer<'a> {
     /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick. Returns whether there is
     /// new evidence.
     pub(super) async fn next(&mut self, deadline: Deadline) -> bool {
-        self.start_due();
-        let mut is_new = false;
         let pace = Pace::of(&self.evidence, self.watched.as_deref());
+        self.start_due(pace);
+        let mut is_new = false;
         let tick = next_due(&self.schedule, |probe| self.matters(probe), pace);
         let tick = pause_for(tick.min(deadline.remaining()));
         let changed = async {
@@ -199,8 +199,8 @@ impl<'a> Observer<'a> {
         self.schedule_of(probe).for_each(Schedule::hasten);
     }
 
-    fn start_due(&mut self) {
-        let (now, pace) = (Instant::now(), Pace::of(&self.evidence, self.watched.as_deref()));
+    fn start_due(&mut self, pace: Pace) {
+        let now = Instant::now();
         for index in 0..self.schedule.len() {
             let entry = &self.schedule[index];
             if entry.running || entry.due(pace) > now || !self.matters(entry.probe) {

@@ -119,16 +119,11 @@ class Table:
         self.rows.append(Row(what, ours.text(unit), limit, f"{ours.median / peer.median:.2f}", low <= difference))
 
     def times_less(self, what, ours, peer, factor, unit):
-        """`ours` is at least `factor` times less than `peer`; medians are compared."""
+        """`ours` is at least `factor` times less than `peer`; medians are compared. With `None`, nothing is required."""
         ours, peer = sample(ours), sample(peer)
         ratio = peer.median / ours.median
-        limit = f"{peer.text(unit)}, at least {factor:g} x ours"
-        self.rows.append(Row(what, ours.text(unit), limit, f"{ratio:.1f} x", ratio >= factor))
-
-    def times(self, what, ours, peer, unit):
-        """How many times less than `peer`; nothing is required."""
-        ours, peer = sample(ours), sample(peer)
-        self.rows.append(Row(what, ours.text(unit), peer.text(unit), f"{peer.median / ours.median:.1f} x"))
+        limit = peer.text(unit) if factor is None else f"{peer.text(unit)}, at least {factor:g} x ours"
+        self.rows.append(Row(what, ours.text(unit), limit, f"{ratio:.1f} x", None if factor is None else ratio >= factor))
 
     def compared(self, what, ours, peer, unit):
         """`ours` beside `peer`; nothing is required."""
@@ -247,6 +242,7 @@ def limits_and_peers_decide():
     table.at_most_plus("three less", 2, 5, -4, number)
     table.times_less("twelve times", 1, Sample([12, 11, 13]), 12, number)
     table.times_less("not twelve times", 1, 11.9, 12, number)
+    table.times_less("any times", 1, 0.5, None, number)
     table.reported("reported", 3, number)
     table.required("state", "absent", "present", False)
     assert table.failed() == ["more", "nothing allowed", "two tenths more", "three less", "not twelve times", "state"], table.failed()

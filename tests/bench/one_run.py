@@ -222,10 +222,10 @@ def cpu(table, options):
     for source, (_, peer, limit) in PEERS.items():
         what, ours = f"CPU time of `run`, {SOURCES[source]}; peer:", of("ours", source)
         table.times_less(f"{what} {peer}, equal work", ours, of("equal", source), limit, figures.ms)
-        table.times(f"{what} {peer}, the usual work", ours, of("usual", source), figures.ms)
+        table.times_less(f"{what} {peer}, the usual work", ours, of("usual", source), None, figures.ms)
     for source, (_, peer, _) in PEERS.items():
-        table.times(f"time of `run`, {SOURCES[source]}, no delay; peer: {peer}, equal work", of("ours", source, field="wall"),
-                       of("equal", source, field="wall"), figures.ms)
+        table.times_less(f"time of `run`, {SOURCES[source]}, no delay; peer: {peer}, equal work",
+                         of("ours", source, field="wall"), of("equal", source, field="wall"), None, figures.ms)
 
 
 def system_calls(host, command):

@@ -2,7 +2,8 @@
  * that of the program (ru_maxrss, getrusage(2)), and takes the time as close to exec as possible.
  *
  * Usage: stopwatch RESULT FOLDER NAME ROOT PROGRAM [ARGUMENT...]
- * PROGRAM, a path of this process, runs with the root directory ROOT (chroot(2)). Writes one JSON document to the file RESULT: `wall` and `cpu` in seconds (cpu: user and system time, also of the children
+ * PROGRAM, a path of this process, runs with the root directory ROOT (chroot(2)).
+ * Writes one JSON document to the file RESULT: `wall` and `cpu` in seconds (cpu: user and system time, also of the children
  * that the program waited for), `written` in seconds from exec until the file NAME of FOLDER was closed after writing or
  * moved there (null: never), `memory` in bytes, page faults, and the exit code. */
 #define _GNU_SOURCE
