@@ -15,6 +15,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessa
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use nix::libc;
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket};
 use serde::Serialize;
 
@@ -41,19 +42,20 @@ pub struct Listener {
     pub process: Option<(u32, String)>,
 }
 
-/// Whether netlink has failed: it is not asked again, because each request could make the kernel look for a module.
-static NETLINK_FAILED: AtomicBool = AtomicBool::new(false);
+/// Whether the kernel or the unit of this process does not offer netlink: it is not asked again, because each request could
+/// make the kernel look for a module.
+static NETLINK_IS_MISSING: AtomicBool = AtomicBool::new(false);
 
 /// The sockets, IPv4 and IPv6, that a connection to this address can reach; `None` if they are unknown. A socket on exactly
 /// this address gets all connections; a socket on all addresses gets a connection only without such a socket.
 pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    let uses_netlink = disk.alternate_root().is_none() && !NETLINK_FAILED.load(Ordering::Relaxed);
+    let uses_netlink = disk.alternate_root().is_none() && !NETLINK_IS_MISSING.load(Ordering::Relaxed);
     let all = match uses_netlink.then(|| by_netlink(at.port())) {
         Some(Ok(all)) => all,
         failed => {
             if let Some(Err(error)) = failed {
-                tracing::info!(%error, "no sockets by netlink; /proc/net is read instead");
-                NETLINK_FAILED.store(true, Ordering::Relaxed);
+                tracing::debug!(%error, "no sockets by netlink; /proc/net is read instead");
+                NETLINK_IS_MISSING.store(is_missing(&error), Ordering::Relaxed);
             }
             by_procfs(disk, at.port())?
         }
@@ -67,6 +69,13 @@ pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
     }
     reached.sort_by_key(|one| one.inode);
     Some(reached)
+}
+
+/// Whether an error of netlink will not go away: no address family (`RestrictAddressFamilies=` of systemd.exec(5)), no
+/// protocol or module, or no permission.
+fn is_missing(error: &io::Error) -> bool {
+    const ERRORS: [i32; 5] = [libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT, libc::ENOENT, libc::EPERM, libc::EACCES];
+    error.raw_os_error().is_some_and(|number| ERRORS.contains(&number))
 }
 
 /// The sockets that listen on the port, in the network namespace of this process, as in `/proc/net`.
@@ -189,8 +198,6 @@ fn ip(hex: &str) -> Option<IpAddr> {
 mod tests {
     use std::fs;
 
-    use nix::libc;
-
     use super::super::kernel::process_of;
     use super::super::kernel::tests::with;
     use super::*;
@@ -242,6 +249,16 @@ mod tests {
         assert!(read_answers(&end(0), 51678, &mut found).unwrap());
         let error = read_answers(&end(-libc::ENOENT), 51678, &mut found).unwrap_err();
         assert_eq!((error.raw_os_error(), found), (Some(libc::ENOENT), vec![]));
+    }
+
+    #[test]
+    fn netlink_is_asked_again_after_an_error_that_can_go_away() {
+        for (error, expected) in
+            [(libc::EAFNOSUPPORT, true), (libc::ENOENT, true), (libc::ENOBUFS, false), (libc::EMFILE, false)]
+        {
+            assert_eq!(is_missing(&io::Error::from_raw_os_error(error)), expected, "{error}");
+        }
+        assert!(!is_missing(&io::ErrorKind::InvalidData.into()));
     }
 
     const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
