@@ -73,7 +73,7 @@ pub(super) fn decide(
         return waits("a line that user data writes to ecs.config can change the cluster");
     }
     if facts.user_data_mentions_agent {
-        return waits("user data mentions the agent's configuration");
+        return waits("user data mentions the agent's configuration, or may stop docker");
     }
     let is_queued =
         |units: &crate::facts::Units| units.user_data_target.as_ref().is_some_and(|target| target.job.is_some());

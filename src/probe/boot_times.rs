@@ -65,6 +65,8 @@ pub(crate) async fn boot_times(host_clients: &HostClients, deadline: Deadline) -
             Err(error) => (Err(error_chain(&error)), Err(error_chain(&error))),
         }
     };
+    // Before the output of the agent's container, so that each line of the log is in the output too.
+    let agent_log = agent_lines(disk);
     let ((boot, units), (journal, last_of_earlier_boot), launch, agent_container, task_starts) = tokio::join!(
         systemd,
         of_journal(disk, deadline),
@@ -83,7 +85,7 @@ pub(crate) async fn boot_times(host_clients: &HostClients, deadline: Deadline) -
             .map_err(|error| error_chain(&error)),
         launch,
         cloud_init_log: tail(disk, CLOUD_INIT_LOG),
-        agent_log: agent_lines(disk),
+        agent_log,
         agent_container,
         task_starts,
         records: RECORDS.iter().filter_map(|path| record(disk, path)).collect(),

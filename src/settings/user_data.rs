@@ -105,30 +105,42 @@ pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Whether the user data mentions what changes the agent: its configuration, this program (`ecs-bootstrap --cluster`, its
-/// settings), or a stop of docker, which stops the agent too (`PartOf=docker.service`). Settings of ecs-bootstrap do not
-/// count, because they are known before the agent starts. Scripts that user data downloads are not seen. User data that
-/// cannot be unpacked may mention anything.
+/// settings), or what stops docker, which stops the agent and its tasks too. Settings of ecs-bootstrap do not count, because
+/// they are known before the agent starts. Scripts that user data downloads are not seen. User data that cannot be unpacked
+/// may mention anything.
 pub fn mentions_agent(bytes: &[u8]) -> bool {
-    const WORDS: [&[u8]; 9] = [
-        b"ecs.config",
-        b"ECS_",
-        b"ecs-bootstrap",
-        b"/etc/ecs",
-        b"/var/lib/ecs",
-        b"ecs.service.d",
-        b"daemon.json",
-        b"restart docker",
-        b"stop docker",
-    ];
+    const WORDS: [&str; 7] =
+        ["ecs.config", "ECS_", "ecs-bootstrap", "/etc/ecs", "/var/lib/ecs", "ecs.service.d", "daemon.json"];
     let Some(document) = unwrapped(bytes) else { return !bytes.is_empty() };
     if mime::is_settings(&document) {
         return false;
     }
-    let mentions = |text: &[u8]| WORDS.iter().any(|word| text.windows(word.len()).any(|window| window == *word));
+    let mentions = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        WORDS.iter().any(|word| text.contains(word)) || text.lines().any(may_stop_docker)
+    };
     if !mime::is_message(&document) {
         return mentions(&document);
     }
     mime::read(&document).parts.iter().any(|part| !part.has_settings() && mentions(&part.payload))
+}
+
+/// Whether a line of user data may stop docker: it stops or replaces its unit or its package, updates all packages, or reboots
+/// the host. In doubt it may: the agent then waits, which is always safe.
+fn may_stop_docker(line: &str) -> bool {
+    const REBOOT: [&str; 6] = ["reboot", "shutdown", "poweroff", "power_state", "package_upgrade", "apt_upgrade"];
+    const UPDATE: [&str; 4] = ["update", "upgrade", "up", "patch"];
+    const STOP: [&str; 10] =
+        ["restart", "stop", "kill", "pkill", "disable", "mask", "install", "remove", "update", "upgrade"];
+    let line = line.to_ascii_lowercase();
+    // `docker run --restart` is about a container.
+    let arguments = line.split_ascii_whitespace().filter(|argument| !argument.starts_with("--restart"));
+    let words: Vec<&str> =
+        arguments.flat_map(|argument| argument.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')).collect();
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    let is_docker = words.iter().any(|word| word.starts_with("docker") || word.starts_with("containerd"));
+    let updates_all = has(&["yum", "dnf", "microdnf", "zypper"]) && has(&UPDATE);
+    has(&REBOOT) || updates_all || (has(&["apt"]) && has(&["upgrade"])) || (is_docker && has(&STOP))
 }
 
 /// The settings as text.
@@ -161,6 +173,31 @@ mod tests {
             assert!(mentions_agent(text.as_bytes()), "{text}");
             assert!(mentions_agent(&gzip(text.as_bytes())), "{text}");
             assert!(mentions_agent(&base64(text.as_bytes())), "{text}");
+        }
+        for command in [
+            "systemctl restart docker",
+            "systemctl --no-block restart docker.service",
+            "service docker restart",
+            "/etc/init.d/docker stop",
+            "initctl restart docker",
+            "systemctl stop containerd",
+            "pkill dockerd",
+            "dnf -y install docker-25.0.3",
+            "yum update -y",
+            "dnf upgrade --refresh -y",
+            "apt-get -y dist-upgrade",
+            "reboot",
+        ] {
+            assert!(mentions_agent(format!("#!/bin/sh\n{command}\n").as_bytes()), "{command}");
+        }
+        assert!(mentions_agent(b"#cloud-config\npackage_upgrade: true\n"));
+        for command in [
+            "dnf install -y amazon-efs-utils supervisor",
+            "apt-get update",
+            "docker run -d --restart=always redis",
+            "docker pull redis",
+        ] {
+            assert!(!mentions_agent(format!("#!/bin/sh\n{command}\n").as_bytes()), "{command}");
         }
         let whole = format!("#ecs-bootstrap\n{settings}");
         for text in ["", "#!/bin/sh\nsystemctl start ecs\n", &whole, &mixed("#!/bin/sh\nsleep 20\n")] {

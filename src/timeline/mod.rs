@@ -194,7 +194,8 @@ pub struct Event {
 pub struct Wait {
     /// The id of the event that ended last; it is in [`Timeline::events`].
     pub event: String,
-    /// When it ended, in microseconds since the origin. Never later than the beginning of the event that waited.
+    /// When it ended, in microseconds since the origin. Never later than the beginning of the event that waited, also if
+    /// that beginning is known only to a second.
     pub until_us: u64,
 }
 

@@ -83,7 +83,7 @@ class Row:
         return [self.what, self.ours, self.limit, self.ratio, result]
 
 
-HEADINGS = ["what", "ours", "limit or peer", "ratio", ""]
+HEADINGS = ["what", "measured", "limit or peer", "ratio", ""]
 
 
 class Table:

@@ -84,8 +84,12 @@ fn parts(timeline: &Timeline, event: &Event) -> Vec<Part> {
     let gap = event.start_us.saturating_sub(begun);
     if gap > 0 {
         let before = before.and_then(|wait| timeline.event(&wait.event));
+        let is_first_unit = before
+            .is_some_and(|before| [id::LAUNCH, id::KERNEL, id::INITRD].contains(&before.id.as_str()))
+            && KnownEvent::find(&event.id).is_none();
+        let now = if is_first_unit { "the first unit of systemd".to_owned() } else { phrase(event) };
         let before = before.map_or_else(|| since(timeline).to_owned(), phrase);
-        parts.push(Part { what: format!("from {before} to {}", phrase(event)), us: gap });
+        parts.push(Part { what: format!("from {before} to {now}"), us: gap });
     }
     let main = main_part(timeline, event);
     if let Some(us) = main.duration_us().filter(|us| *us > 0) {

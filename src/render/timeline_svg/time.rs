@@ -58,13 +58,15 @@ impl Scale {
     /// The position and text of each tick. Times are from the start of the axis.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         const NARROWEST: f64 = 62.0;
+        const GAP: f64 = 8.0;
         let most = ((self.right - self.left) / NARROWEST).max(1.0) as u64;
-        let step = STEPS.into_iter().find(|step| self.length() / step <= most).unwrap_or(self.length());
-        let label = |us: u64| tick(us, step);
-        // Only the longest axes have labels that are wider than a step.
-        let is_wide = width(&label(self.length()), FONT) > NARROWEST - 8.0;
+        let fits = |step: &u64| {
+            let pixels = *step as f64 / self.length() as f64 * (self.right - self.left);
+            self.length() / step <= most && width(&tick(self.length(), *step), FONT) + GAP <= pixels
+        };
+        let Some(step) = STEPS.into_iter().find(fits) else { return vec![(self.left, tick(0, DAY))] };
         let times = (0..=most).map(|number| number.saturating_mul(step)).take_while(|us| *us <= self.length());
-        times.filter(|us| *us == 0 || !is_wide).map(|us| (self.x(self.first.saturating_add(us)), label(us))).collect()
+        times.map(|us| (self.x(self.first.saturating_add(us)), tick(us, step))).collect()
     }
 }
 
@@ -158,6 +160,10 @@ mod tests {
         assert_eq!(labels(26_000_000), ["0 s", "5 s", "10 s", "15 s", "20 s", "25 s"]);
         assert_eq!(labels(5_500_000), ["0 s", "1 s", "2 s", "3 s", "4 s", "5 s"]);
         assert_eq!(labels(61_000), ["0 ms", "10 ms", "20 ms", "30 ms", "40 ms", "50 ms", "60 ms"]);
+        assert_eq!(labels(184_000).len(), 10);
+        for length in (0..2000).map(|number| 1.012_f64.powi(number) * 200.0).take_while(|us| *us < 3e13) {
+            assert!(ticks(length as u64).len() >= 2, "{length} us");
+        }
         for exponent in 0..64 {
             let ticks = ticks(u64::MAX >> exponent);
             for pair in ticks.windows(2) {

@@ -45,10 +45,10 @@ pub(super) fn add(sources: &Sources, units: &FirstStarts, draft: &mut Draft) {
 }
 
 /// Each milestone waits for the one before it that has happened; the first one for `ecs.service`. The first task does not
-/// wait for the report.
+/// wait for the report. A time in whole seconds may be too early, so what ended within its second ended before it.
 fn add_waits(draft: &mut Draft) {
     for (at, id) in MILESTONES.iter().enumerate() {
-        let Some(start) = draft.get(id).map(|event| event.start) else { continue };
+        let Some(start) = draft.get(id).map(Found::latest_start) else { continue };
         let before = MILESTONES[..at].iter().rev().filter(|before| **before != id::REPORTED).chain([&id::ECS]);
         let has_ended = |before: &&&str| draft.get(before).and_then(|event| event.end).is_some_and(|end| end <= start);
         let before = before.into_iter().find(has_ended).map(|before| (*before).to_owned());

@@ -40,6 +40,11 @@ impl Found {
         }
     }
 
+    /// The latest moment at which it can have begun.
+    pub(super) fn latest_start(&self) -> i64 {
+        self.start.saturating_add_unsigned(self.resolution_us)
+    }
+
     /// An expected event without a duration.
     pub(super) fn moment(id: &str, at: i64, source: impl Into<String>) -> Found {
         Found::expected(id, at, Some(at), source)
@@ -105,12 +110,14 @@ impl Draft {
     pub(super) fn events(&self) -> Vec<Event> {
         let Some(zero) = self.first().map(|first| first.start) else { return Vec::new() };
         let since = |at: i64| u64::try_from(at.checked_sub(zero)?).ok();
-        let ended = |by: &Found, limit: i64| by.end.filter(|end| *end <= limit);
+        let ended = |by: &Found, event: &Found| {
+            by.end.filter(|end| *end <= event.latest_start()).map(|end| end.min(event.start))
+        };
         let event = |event: &Found| {
             let start_us = since(event.start)?;
             let wait = event.waited_for.as_deref().and_then(|id| {
                 let until = self.get(id)?;
-                Some(Wait { event: id.to_owned(), until_us: since(ended(until, event.start)?)? })
+                Some(Wait { event: id.to_owned(), until_us: since(ended(until, event)?)? })
             });
             let inside = |parent: &&String| {
                 self.get(parent).is_some_and(|parent| since(parent.start).is_some() && parent.start <= event.start)

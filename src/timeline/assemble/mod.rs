@@ -56,13 +56,15 @@ fn pairs(sources: &Sources) -> Vec<Moment> {
     of_boot.chain(of_units).chain(of_journal).flatten().collect()
 }
 
-/// Orders the events by their beginning. Of two that begin together, the longer one may contain the other.
+/// Orders the events by their beginning. Of two that begin together, the longer one may contain the other, and milestones
+/// follow from each other.
 fn order(events: &mut [Event]) {
     let depth = |event: &Event| match &event.parent {
         None => 0,
         Some(parent) => 1 + parent.matches('.').count(),
     };
-    events.sort_by_cached_key(|event| (event.start_us, depth(event), event.id.clone()));
+    let milestone = |event: &Event| MILESTONES.iter().position(|id| *id == event.id);
+    events.sort_by_cached_key(|event| (event.start_us, depth(event), milestone(event), event.id.clone()));
 }
 
 /// The chain of what the last milestone waited for.

@@ -107,7 +107,7 @@ def compare(boots):
             else:
                 table.reported(what, ours.registered, figures.s)
     for variant in NAMES:
-        what = f"{WORKS[20]}: early start before {NAMES[variant]}"
+        what = f"{WORKS[20]}: early start, compared with {NAMES[variant]}"
         if variant != EARLY and {(EARLY, 20), (variant, 20)} <= enough:
             table.at_most_plus(what, found[EARLY, 20].registered, found[variant, 20].registered, -EARLIER, figures.s)
         elif variant != EARLY:
@@ -145,8 +145,8 @@ def cost_of_verify(table, boots):
 
 
 def cost_of_sleepers(table, boots):
-    """The same steps of boots beside hosts that sleep and of boots alone: from PID 1 until user data begins."""
-    what, event = "PID 1 to user data, beside hosts that sleep; peer: alone", "cloud-final.service begins"
+    """The same steps of boots beside idle hosts and of boots alone: from PID 1 until user data begins."""
+    what, event = "PID 1 to user data, beside idle hosts; peer: alone", "cloud-final.service begins"
     alone, beside = ([one["events"][event] for one in boots
                       if one["user_data"] and bool(one["beside"]) == is_beside and event in one["events"]]
                      for is_beside in (False, True))
