@@ -23,7 +23,7 @@ pub enum Exit {
     Aws = 11,
     /// A systemd job did not end, or docker did not start in time.
     Systemd = 12,
-    /// The instance did not register in time.
+    /// The instance did not register in time, or a daemon did not run on it in time.
     NotRegistered = 13,
     /// A setting or `ecs.config` is not valid.
     Settings = 20,

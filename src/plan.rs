@@ -12,7 +12,7 @@ use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
 use crate::facts::WriteRecord;
 use crate::redaction;
-use crate::settings::{Rank, Settings, Source, Sourced, Warning};
+use crate::settings::{AtDeadline, Daemons, Rank, Settings, Source, Sourced, Warning};
 
 /// The agent's configuration file, the only one that ecs-bootstrap writes.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -172,9 +172,48 @@ pub struct Expectation {
     /// Why a source that might have named the cluster could not be read.
     #[serde(default)]
     pub unread: Option<String>,
+    /// What must be true before the instance takes tasks; `None` if the registration is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<ReadyConditions>,
     /// The signal targets outside of this host.
     #[serde(default)]
     pub signal: SignalTargets,
+}
+
+/// What must be true before the instance takes tasks, besides its registration (`ready.*`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyConditions {
+    /// The daemon services whose tasks must run; never [`Daemons::None`].
+    pub daemons: Daemons,
+    /// How long to wait for them after the registration.
+    pub deadline: Duration,
+    /// What happens after that.
+    pub at_deadline: AtDeadline,
+}
+
+impl ReadyConditions {
+    /// The names of the daemon services; `None` for all that place a task on this instance.
+    pub fn named(&self) -> Option<&[String]> {
+        match &self.daemons {
+            Daemons::Named(names) => Some(names),
+            Daemons::All | Daemons::None => None,
+        }
+    }
+
+    /// Whether tasks are allowed after the deadline although a daemon does not run.
+    pub fn allows_after_deadline(&self) -> bool {
+        self.at_deadline == AtDeadline::Allow
+    }
+
+    /// The conditions that the settings `ready.*` turn on.
+    pub fn of(settings: &Settings) -> Option<ReadyConditions> {
+        let ready = &settings.ready;
+        (ready.daemons.value != Daemons::None).then(|| ReadyConditions {
+            daemons: ready.daemons.value.clone(),
+            deadline: ready.deadline.value,
+            at_deadline: ready.at_deadline.value,
+        })
+    }
 }
 
 /// The signal targets: where the verdict is sent outside of this host.

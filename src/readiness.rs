@@ -6,6 +6,7 @@
 //!    is the cause.
 //! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
 //! 4. ECS reports the agent as connected.
+//! 5. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
 //!
 //! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
 //! and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::evidence::Evidence;
+use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState};
 use crate::plan::{cluster_name, region_and_account};
 use crate::redaction::{self, error_chain};
 
@@ -30,11 +32,33 @@ pub struct Registration {
     pub agent_connected: Option<bool>,
     /// How that is known, or why it is not.
     pub how: String,
+    /// The daemons that verify has waited for.
+    pub daemons: Vec<DaemonState>,
 }
 
-/// The registration, if the instance is ready. The cluster is not compared here: another cluster than the wanted one is
-/// a cause, and causes are judged first.
+/// The registration, if the instance is ready.
 pub fn ready(evidence: &Evidence) -> Option<Registration> {
+    registered(evidence).filter(|_| takes_tasks(evidence))
+}
+
+/// Whether the instance takes tasks: `ready.daemons` is off, or the attribute allows them. Without an observation of the
+/// daemons and of the attribute (doctor without the permission), only the registration counts.
+pub fn takes_tasks(evidence: &Evidence) -> bool {
+    if evidence.expectation.as_ref().is_none_or(|expected| expected.ready.is_none()) {
+        return true;
+    }
+    let described =
+        evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
+    let attribute = described.map(|one| one.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED));
+    match &evidence.task_hold {
+        Some(hold) => hold.is_allowed() || (!hold.began_unregistered && attribute == Some(true)),
+        None => attribute.unwrap_or(true),
+    }
+}
+
+/// The registration, if the agent has registered and is connected. The cluster is not compared here: another cluster than the
+/// wanted one is a cause, and causes are judged first.
+pub fn registered(evidence: &Evidence) -> Option<Registration> {
     let arn = evidence.container_instance_arn()?;
     let Some(Ok(metadata)) = &evidence.introspection else { return None };
     let (agent_connected, how) = match evidence.container_instance.as_ref()? {
@@ -56,7 +80,8 @@ pub fn ready(evidence: &Evidence) -> Option<Registration> {
         }
     };
     let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());
-    Some(Registration { cluster, container_instance_arn, agent_connected, how })
+    let daemons = evidence.task_hold.as_ref().and_then(|hold| hold.daemons()).unwrap_or_default();
+    Some(Registration { cluster, container_instance_arn, agent_connected, how, daemons })
 }
 
 /// Whether the container instance is this EC2 instance, with a status in which it runs tasks or lets them end.

@@ -3,7 +3,7 @@
 use super::cause::Cause;
 use super::{
     acs, agent, agent_start, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host,
-    imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tls, units, user_data,
+    imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls, units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -153,6 +153,10 @@ pub static ALL: &[&Cause] = &[
     &acs::DROPPED,
     &lifecycle::NOT_ACTIVE,
     &agent::NOT_CONNECTED,
+    &tasks::DENIED,
+    &tasks::CALL_FAILED,
+    &tasks::NOT_RUNNING,
+    &tasks::PLACED_EARLY,
     &lifecycle::ENDING,
     &lifecycle::WARM_POOL_WAITING,
     &lifecycle::DRAINING,

@@ -51,12 +51,13 @@ pub struct Examined {
     pub findings: Vec<FoundCause>,
 }
 
-/// One row for each layer. The lifecycle layer has a row only if the instance waits on purpose.
+/// One row for each layer. The last two have a row only with a finding: `doctor` does not observe daemons, and an instance
+/// rarely waits on purpose.
 pub fn examined(evidence: &Evidence, diagnosis: &Diagnosis) -> Vec<Examined> {
     let notes = notes(evidence);
     let mut rows: Vec<Examined> = Layer::ALL
         .into_iter()
-        .chain([Layer::Lifecycle])
+        .chain([Layer::Tasks, Layer::Lifecycle])
         .map(|layer| {
             let of = |findings: &[FoundCause]| -> Vec<FoundCause> {
                 findings.iter().filter(|finding| finding.cause.layer == layer).cloned().collect()
@@ -64,7 +65,7 @@ pub fn examined(evidence: &Evidence, diagnosis: &Diagnosis) -> Vec<Examined> {
             row(layer, evidence, of(&diagnosis.found), of(&notes))
         })
         .collect();
-    rows.retain(|row| row.layer != Layer::Lifecycle || !row.findings.is_empty());
+    rows.retain(|row| !matches!(row.layer, Layer::Tasks | Layer::Lifecycle) || !row.findings.is_empty());
     rows
 }
 
@@ -108,7 +109,7 @@ fn works(layer: Layer, evidence: &Evidence) -> Works {
         Layer::Api => api(evidence),
         Layer::Cluster => cluster(evidence),
         Layer::Agent => agent(evidence),
-        Layer::Acs | Layer::Lifecycle | Layer::Unknown => acs(evidence),
+        Layer::Acs | Layer::Tasks | Layer::Lifecycle | Layer::Unknown => acs(evidence),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Layer {
     Agent,
     /// The agent's connection to the control plane (ACS).
     Acs,
+    /// The tasks that must run before the instance takes others (`ready.daemons`).
+    Tasks,
     /// Nothing is broken: the instance is waiting.
     Lifecycle,
     /// No cause fits.
@@ -87,6 +89,7 @@ impl Layer {
             Layer::Cluster => "cluster",
             Layer::Agent => "agent",
             Layer::Acs => "acs",
+            Layer::Tasks => "tasks",
             Layer::Lifecycle => "lifecycle",
             Layer::Unknown => "unknown",
         }

@@ -32,6 +32,7 @@ mod registered;
 mod role;
 mod route;
 mod saved_state;
+mod tasks;
 mod tls;
 mod units;
 mod unknown;

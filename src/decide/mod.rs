@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ecs_config::{edit, effective, issue, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
-use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, SignalTargets, VENDOR_ECS_CONFIG};
+use crate::plan::{
+    ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, ReadyConditions, Refusal, SignalTargets, VENDOR_ECS_CONFIG,
+};
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning, warning};
 
 pub use maintenance::{cleanup, reset};
@@ -50,6 +52,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         window: settings.verify_window.value,
         follows_file,
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
+        ready: ReadyConditions::of(settings),
         signal: SignalTargets::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, early, expectation, warnings })

@@ -20,6 +20,7 @@ pub mod overrides;
 pub mod proxies;
 mod questions;
 pub mod routes;
+pub mod task_hold;
 mod units;
 pub mod user_data;
 
@@ -36,6 +37,7 @@ use self::files::Files;
 use self::host::HostState;
 use self::log::{Lines, Log};
 use self::network_path::NetworkPath;
+use self::task_hold::TaskHold;
 use self::user_data::UserData;
 use crate::boundary::agent::{AgentError, AgentMetadata};
 use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
@@ -212,6 +214,8 @@ pub struct Evidence {
     /// How long ago the agent was first observed as registered; in doctor, how long the unit of an agent has run that
     /// never connected.
     pub registered_for: Option<Duration>,
+    /// The daemons that must run before the instance takes tasks; `None` if none must, or nothing waits for them (doctor).
+    pub task_hold: Option<TaskHold>,
     /// The expected cluster as ECS describes it.
     pub cluster: Option<Result<DescribedClusters, AwsError>>,
     /// The instance's role, from instance metadata.

@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::ecs_config::shown;
 use crate::plan::{Action, ECS_CONFIG, Plan};
 use crate::redaction::{self, MAX_LINES};
-use crate::settings::Warning;
+use crate::settings::{AtDeadline, Daemons, Warning};
 
 /// The version of the JSON document.
 const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ pub fn plan_json(plan: &Plan) -> Value {
     let text = redaction::text(&shown(&config.new));
     let lines = redaction::at_most(MAX_BYTES, text.lines(), |line| line.len());
     let warnings = redaction::at_most(MAX_BYTES, &plan.warnings, |warning| warning.text.len());
-    redaction::json(json!({
+    let mut document = json!({
         "version": VERSION,
         "cluster": plan.cluster,
         "ecs_config": {
@@ -51,7 +51,15 @@ pub fn plan_json(plan: &Plan) -> Value {
         "enable": plan.enable,
         "early": plan.early,
         "warnings": warnings,
-    }))
+    });
+    if let Some(ready) = &plan.expectation.ready {
+        document["ready"] = json!({
+            "daemons": ready.daemons,
+            "deadline_s": ready.deadline.as_secs(),
+            "at_deadline": ready.at_deadline,
+        });
+    }
+    redaction::json(document)
 }
 
 /// The text of `plan`.
@@ -96,11 +104,29 @@ pub fn plan_text(plan: &Plan) -> String {
         };
         line(format!("early       {when}: {}", early.why));
     }
+    if let Some(ready) = &plan.expectation.ready {
+        let then = match ready.at_deadline {
+            AtDeadline::Fail => "then it fails",
+            AtDeadline::Allow => "then tasks are allowed without them",
+        };
+        let limit = humantime::format_duration(ready.deadline);
+        line(format!(
+            "ready       {} must run before tasks are allowed; waits at most {limit}, {then}",
+            daemons(&ready.daemons)
+        ));
+    }
     if config.changed() {
         text.push('\n');
         text.push_str(&diff(config.old.as_deref().unwrap_or_default(), &config.new));
     }
     text
+}
+
+fn daemons(daemons: &Daemons) -> String {
+    match daemons {
+        Daemons::Named(names) => format!("the daemons {}", names.join(", ")),
+        Daemons::All | Daemons::None => "all daemons of the cluster".to_owned(),
+    }
 }
 
 /// The warnings for stderr, one line each.

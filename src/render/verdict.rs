@@ -6,6 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::causes::FoundCause;
+use crate::evidence::task_hold::DaemonState;
 use crate::redaction::{self, MAX_TEXT};
 use crate::verdict::Verdict;
 
@@ -66,6 +67,9 @@ pub struct VerdictDocument {
     pub container_instance_arn: Option<String>,
     /// Whether ECS reports the agent as connected; `null` if that is not known.
     pub agent_connected: Option<bool>,
+    /// The daemons that the verification has waited for (`ready.daemons`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub daemons: Vec<DaemonState>,
     /// The duration of each stage.
     pub phases: Vec<Phase>,
     /// The signals, if any are enabled.
@@ -204,6 +208,7 @@ impl VerdictDocument {
             cluster: None,
             container_instance_arn: None,
             agent_connected: None,
+            daemons: Vec::new(),
             phases: Vec::new(),
             signals: Vec::new(),
         }
@@ -232,6 +237,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> V
         cluster: cluster.map(redaction::cluster),
         container_instance_arn: None,
         agent_connected: None,
+        daemons: Vec::new(),
         phases: phases.to_vec(),
         signals: Vec::new(),
     };
@@ -240,6 +246,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> V
             document.cluster = Some(redaction::cluster(&ready.registration.cluster));
             document.container_instance_arn = Some(redaction::line(&ready.registration.container_instance_arn));
             document.agent_connected = ready.registration.agent_connected;
+            document.daemons.clone_from(&ready.registration.daemons);
             document.notes = ready.notes.iter().map(finding_document).collect();
         }
         Verdict::Failed { also, container_instance_arn, .. } => {
@@ -271,8 +278,12 @@ fn summary(verdict: &Verdict) -> String {
                 Some(_) => "its agent is connected",
                 None => "registered, agent connection not checked",
             };
+            let running = ready.registration.daemons.iter().filter(|daemon| daemon.running);
+            let running: Vec<String> = running.map(|daemon| format!("`{}`", daemon.name)).collect();
+            let daemons =
+                if running.is_empty() { String::new() } else { format!("; daemons run: {}", running.join(", ")) };
             format!(
-                "ready: `{}` in cluster `{}`, {connected}",
+                "ready: `{}` in cluster `{}`, {connected}{daemons}",
                 ready.registration.container_instance_arn, ready.registration.cluster
             )
         }

@@ -17,7 +17,7 @@ pub mod warning;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use precedence::Rank;
 pub use secret::Secret;
@@ -81,6 +81,39 @@ pub enum ReservedMemory {
     /// This amount, in MiB.
     #[serde(rename = "mib")]
     Mib(u16),
+}
+
+/// The daemon services whose tasks must run on the instance before it takes other tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Daemons {
+    /// ecs-bootstrap does not wait for tasks.
+    None,
+    /// All daemon services of the cluster that place a task on this instance.
+    All,
+    /// The services with these names.
+    Named(Vec<String>),
+}
+
+/// What happens if the daemons do not run at `ready.deadline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtDeadline {
+    /// The verdict is a failure, and the instance takes no other tasks.
+    Fail,
+    /// The instance is ready and takes other tasks. A note names the daemons that do not run.
+    Allow,
+}
+
+/// What must be true before the instance takes tasks, besides its registration.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadySettings {
+    /// The daemon services whose tasks must run.
+    pub daemons: Sourced<Daemons>,
+    /// How long to wait for them after the registration.
+    pub deadline: Sourced<Duration>,
+    /// What happens after that.
+    pub at_deadline: Sourced<AtDeadline>,
 }
 
 /// Variables of the agent that are derived from facts of the instance, unless another source sets them.
@@ -157,6 +190,8 @@ pub struct Settings {
     pub units_early: Sourced<bool>,
     /// Variables of the agent that are derived from facts.
     pub derive: Derive,
+    /// What must be true before the instance takes tasks.
+    pub ready: ReadySettings,
     /// Where the verdict is sent outside of this host.
     pub signal: SignalSettings,
     /// Variables of the agent by name. Their values may be secret.
@@ -193,6 +228,11 @@ impl Default for Settings {
                 reserved_memory: default("derive.reserved-memory", ReservedMemory::Off),
                 propagate_tags: default("derive.propagate-tags", Switch::Off),
                 attributes: default("derive.attributes", Vec::new()),
+            },
+            ready: ReadySettings {
+                daemons: default("ready.daemons", Daemons::None),
+                deadline: default("ready.deadline", Duration::from_secs(300)),
+                at_deadline: default("ready.at-deadline", AtDeadline::Fail),
             },
             signal: SignalSettings {
                 cloudformation: default("signal.cloudformation", false),

@@ -7,7 +7,8 @@
 //!    and some when a program exits repeatedly with the same error ([`Evidence::is_crash_loop_final`]).
 //! 2. The instance is ready (`readiness.rs`).
 //! 3. The instance is about to end ([`Cause::ends_instance`]).
-//! 4. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
+//! 4. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count. For the wait for
+//!    daemons after the registration it is `ready.deadline`.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
 //! ([`EARLIER_LAYERS`]), user data that explains it ([`USER_DATA`]), or a note on a ready instance ([`NOTES`]).
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::causes::{Cause, Class, Diagnosis, FoundCause, Layer, asks_for_user_data, diagnose, notes, nothing_fits};
 use crate::evidence::Evidence;
-use crate::readiness::Registration;
+use crate::readiness::{Registration, registered};
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
@@ -41,17 +42,37 @@ pub(super) struct WaitState {
     supported_since: BTreeMap<&'static str, Instant>,
     /// Since when some cause has been final.
     final_since: Option<Instant>,
+    waits_for_daemons: bool,
 }
 
 impl WaitState {
     pub(super) fn new(limit: Duration, age: Option<Duration>) -> WaitState {
         let (start, deadline) = (Instant::now(), Deadline::after(limit));
-        WaitState { start, age, limit, deadline, supported_since: BTreeMap::new(), final_since: None }
+        WaitState {
+            start,
+            age,
+            limit,
+            deadline,
+            supported_since: BTreeMap::new(),
+            final_since: None,
+            waits_for_daemons: false,
+        }
     }
 
     /// Restarts the wait for the expectation of another run.
     pub(super) fn restart(&mut self, limit: Duration) {
         (self.limit, self.deadline) = (limit, Deadline::after(limit));
+        self.waits_for_daemons = false;
+    }
+
+    /// Begins the wait for daemons, or its last part.
+    pub(super) fn begin_daemons(&mut self, limit: Duration) {
+        self.restart(limit);
+        self.waits_for_daemons = true;
+    }
+
+    pub(super) fn waits_for_daemons(&self) -> bool {
+        self.waits_for_daemons
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -170,7 +191,11 @@ pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis) -> Verdict {
         return waiting(finding.cause.title, Some(finding));
     }
     if evidence.container_instance_arn().is_some() {
-        return waiting("the instance is registered, but its agent is not connected", None);
+        let text = match registered(evidence) {
+            Some(_) => "the instance is registered, and takes no tasks until its daemons run (`ready.daemons`)",
+            None => "the instance is registered, but its agent is not connected",
+        };
+        return waiting(text, None);
     }
     let since = evidence.agent_runs_for();
     let deadline = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);

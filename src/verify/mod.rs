@@ -1,9 +1,13 @@
 //! The stage `verify`: observes the instance until it is ready, a cause is final, or the deadline passes.
 //!
-//! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host.
+//! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host. With `ready.daemons` it sets an
+//! attribute of the container instance (`hold`).
 
+mod daemons;
 mod give_up;
+mod hold;
 mod logs;
+mod notes;
 mod observe;
 mod once;
 mod requests;
@@ -18,8 +22,10 @@ pub use self::observe::QueuedJobs;
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;
+use crate::evidence::task_hold::TaskHold;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
+use crate::readiness::registered;
 use crate::retry::Deadline;
 use crate::verdict::Verdict;
 
@@ -68,6 +74,7 @@ pub async fn verdict(
             wait.restart(expectation.deadline);
             observer.expect(expectation);
         }
+        wait.follow_hold(&mut observer.evidence);
         let diagnosis = wait.diagnose(&mut observer.evidence);
         if wait.holds_back_final() && !observer.has_examined() {
             continue;
@@ -116,7 +123,8 @@ pub async fn examine(
 /// What verify waits for, as text for progress messages.
 fn waiting_for(evidence: &Evidence, findings: &[FoundCause]) -> String {
     if evidence.container_instance_arn().is_some() {
-        return "the agent's connection to ECS".to_owned();
+        let hold = evidence.task_hold.as_ref().filter(|_| registered(evidence).is_some());
+        return hold.map_or_else(|| "the agent's connection to ECS".to_owned(), TaskHold::waiting_for);
     }
     if evidence.held_by_user_data() {
         return "the end of user data (cloud-final.service)".to_owned();

@@ -10,17 +10,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::daemons::HoldState;
 use super::logs::{ContainerRuns, docker, modified, read_logs};
 use super::requests::{Probing, denied, describe_cluster, describe_container_instance, job_end, network_path};
-use super::schedule::{CONNECTION_TIME, DockerState, Observation, PROBES, Pace, Probe, Schedule, next_due};
+use super::schedule::{Observation, PROBES, Pace, Probe, Schedule, next_due};
 use crate::boundary::HostClients;
 use crate::boundary::agent::AgentError;
-use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
-use crate::evidence::network_path::NetworkPath;
-use crate::evidence::{BlockingStart, Evidence, NetworkQuestions};
+use crate::evidence::{Evidence, NetworkQuestions};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
@@ -46,7 +45,7 @@ pub struct QueuedJobs {
 /// The scheduled probes and the evidence so far.
 pub(super) struct Observer<'a> {
     pub(super) evidence: Evidence,
-    host_clients: &'a HostClients,
+    pub(super) host_clients: &'a HostClients,
     systemd: Option<&'a Systemd>,
     changes: Option<UnitChanges>,
     /// The agent's unit whose changes these are.
@@ -54,12 +53,13 @@ pub(super) struct Observer<'a> {
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
     logs_read: Option<[Option<SystemTime>; 7]>,
-    registered_at: Option<Instant>,
-    was_unregistered: bool,
-    connected_line: bool,
-    blocking_start: Option<(u32, Instant)>,
+    pub(super) registered_at: Option<Instant>,
+    pub(super) was_unregistered: bool,
+    pub(super) connected_line: bool,
+    pub(super) blocking_start: Option<(u32, Instant)>,
     answered: Vec<Probe>,
-    containers: ContainerRuns,
+    pub(super) containers: ContainerRuns,
+    pub(super) hold: HoldState,
 }
 
 impl<'a> Observer<'a> {
@@ -86,6 +86,7 @@ impl<'a> Observer<'a> {
             saved: saved_agent(&host_clients.disk),
             ..Evidence::default()
         };
+        let hold = HoldState::new(&evidence);
         let schedule = PROBES.map(|probe| Schedule::new(probe, limit));
         Observer {
             evidence,
@@ -102,6 +103,7 @@ impl<'a> Observer<'a> {
             blocking_start: None,
             answered: Vec::new(),
             containers: ContainerRuns::default(),
+            hold,
         }
     }
 
@@ -120,6 +122,7 @@ impl<'a> Observer<'a> {
         self.evidence.expectation = Some(expectation);
         self.evidence.cluster = None;
         self.logs_read = None;
+        self.forget_required();
     }
 
     /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick. Returns whether there is
@@ -148,6 +151,7 @@ impl<'a> Observer<'a> {
             () = tick => {}
         }
         self.note_registration();
+        self.note_hold();
         self.read_logs() || is_new
     }
 
@@ -191,11 +195,11 @@ impl<'a> Observer<'a> {
         self.answered.push(probe);
     }
 
-    fn schedule_of(&mut self, probe: Probe) -> impl Iterator<Item = &mut Schedule> {
+    pub(super) fn schedule_of(&mut self, probe: Probe) -> impl Iterator<Item = &mut Schedule> {
         self.schedule.iter_mut().filter(move |entry| entry.probe == probe)
     }
 
-    fn run_soon(&mut self, probe: Probe) {
+    pub(super) fn run_soon(&mut self, probe: Probe) {
         self.schedule_of(probe).for_each(Schedule::hasten);
     }
 
@@ -232,6 +236,9 @@ impl<'a> Observer<'a> {
             }
             Probe::NetworkPath => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
+            Probe::RequiredDaemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
+                self.matters_for_hold(probe)
+            }
         }
     }
 
@@ -275,6 +282,9 @@ impl<'a> Observer<'a> {
                 )
             }
             Probe::NetworkPath => network_path(host_clients, NetworkQuestions::of(&self.evidence), soon),
+            Probe::RequiredDaemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
+                self.future_for_hold(probe)?
+            }
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
@@ -323,81 +333,17 @@ impl<'a> Observer<'a> {
             Observation::UserData(answer) => evidence.user_data = Some(answer),
             Observation::HostState(host) => evidence.host = *host,
             Observation::NetworkPath(network_path) => self.note_network_path(*network_path),
+            Observation::RequiredDaemons(answer) => self.note_required(answer),
+            Observation::AgentTasks(answer) => self.note_agent_tasks(answer),
+            Observation::PlacedTasks(answer) => {
+                evidence.task_hold.iter_mut().for_each(|hold| hold.placed = Some(answer.clone()));
+            }
+            Observation::TaskAttribute(value, answer) => self.note_attribute(value, answer),
         }
         self.probe_network_soon(probe);
         self.note_answered(probe);
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
-        }
-    }
-
-    fn note_docker(&mut self, state: DockerState) {
-        let DockerState { ping, container, log } = state;
-        if let (Some(log), Ok(Some(container))) = (log, &container) {
-            self.containers.note(&container.started_at, log.lines());
-            self.evidence.container_log = log;
-        }
-        (self.evidence.docker, self.evidence.container) = (Some(ping), Some(container));
-        if self.evidence.is_agent_log_empty() {
-            self.evidence.agent_loop = self.containers.repeated_error();
-        }
-    }
-
-    fn note_role(&mut self, answer: Result<RoleStatus, ImdsError>) {
-        let absent = matches!(answer, Ok(RoleStatus::Absent | RoleStatus::EmptyProfile { .. }));
-        self.evidence.role_was_absent |= absent;
-        self.evidence.role = Some(answer);
-    }
-
-    fn note_network_path(&mut self, network_path: NetworkPath) {
-        let before = std::mem::replace(&mut self.evidence.network_path, network_path);
-        // The call is not repeated after a denial, so the denial is kept.
-        if self.evidence.network_path.control_plane.is_none() && denied(&before.control_plane) {
-            self.evidence.network_path.control_plane = before.control_plane;
-        }
-    }
-
-    /// Runs the network probe at once, if the last result raises a question about the network path.
-    fn probe_network_soon(&mut self, probe: Option<Probe>) {
-        let is_about_network = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
-        // The first answer of the API contains the time, for the clock skew.
-        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock_skew.is_none();
-        if has_no_clock || (is_about_network && NetworkQuestions::of(&self.evidence).is_pressing()) {
-            self.run_soon(Probe::NetworkPath);
-        }
-    }
-
-    fn note_blocking_start(&mut self, found: Option<(u32, String)>) {
-        let since = match (&self.blocking_start, &found) {
-            (Some((pid, since)), Some((now, _))) if pid == now => *since,
-            _ => Instant::now(),
-        };
-        self.blocking_start = found.as_ref().map(|(pid, _)| (*pid, since));
-        self.evidence.blocking_start =
-            found.map(|(pid, command)| BlockingStart { pid, command, seen_for: since.elapsed() });
-    }
-
-    fn note_registration(&mut self) {
-        match self.evidence.container_instance_arn() {
-            Some(_) => {
-                let is_new = self.registered_at.is_none() && self.was_unregistered;
-                if is_new && !self.connected_line && self.evidence.logs_connections() {
-                    self.schedule_of(Probe::Registration).for_each(|entry| entry.put_off(CONNECTION_TIME));
-                }
-                let since = *self.registered_at.get_or_insert_with(Instant::now);
-                self.evidence.registered_for = Some(since.elapsed());
-                // The agent has had enough time to connect.
-                let is_unknown = self.evidence.network_path.control_plane.is_none();
-                if is_unknown && NetworkQuestions::of(&self.evidence).control_plane.is_some() {
-                    self.run_soon(Probe::NetworkPath);
-                }
-            }
-            None => {
-                self.was_unregistered |= self.evidence.introspection.is_some();
-                self.registered_at = None;
-                self.evidence.registered_for = None;
-                self.evidence.container_instance = None;
-            }
         }
     }
 

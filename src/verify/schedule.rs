@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::boundary::agent::{AgentError, AgentMetadata, Claim};
-use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
+use crate::boundary::agent::{AgentError, AgentMetadata, Claim, Task};
+use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters, PlacedTask};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError, UnitState};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
+use crate::evidence::task_hold::RequiredDaemon;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
 use crate::facts::Units;
@@ -44,6 +45,11 @@ pub(super) enum Observation {
     UserData(Result<UserData, ImdsError>),
     HostState(Box<HostState>),
     NetworkPath(Box<NetworkPath>),
+    RequiredDaemons(Result<Vec<RequiredDaemon>, AwsError>),
+    AgentTasks(Result<Claim<Vec<Task>>, AgentError>),
+    PlacedTasks(Result<Vec<PlacedTask>, AwsError>),
+    /// The value that was set.
+    TaskAttribute(&'static str, Result<(), AwsError>),
 }
 
 impl Observation {
@@ -63,6 +69,10 @@ impl Observation {
             Observation::UserData(_) => Some(Probe::UserData),
             Observation::HostState(_) => Some(Probe::HostState),
             Observation::NetworkPath(_) => Some(Probe::NetworkPath),
+            Observation::RequiredDaemons(_) => Some(Probe::RequiredDaemons),
+            Observation::AgentTasks(_) => Some(Probe::AgentTasks),
+            Observation::PlacedTasks(_) => Some(Probe::PlacedTasks),
+            Observation::TaskAttribute(..) => Some(Probe::TaskAttribute),
         }
     }
 }
@@ -82,6 +92,11 @@ pub(super) enum Probe {
     UserData,
     HostState,
     NetworkPath,
+    // The wait for daemons, in `hold`.
+    RequiredDaemons,
+    AgentTasks,
+    PlacedTasks,
+    TaskAttribute,
 }
 
 /// The time from a registration that was observed to its first check, if the agent logs its connection: the line starts the
@@ -92,7 +107,7 @@ pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(2);
 ///
 /// `Cluster` and `Registration` call ECS, which limits the calls of the whole account. An instance without a fault
 /// registers before the first run of `Cluster`; a fault that raises the question starts it at once.
-pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
+pub(super) const PROBES: [(Probe, Duration, Duration); 16] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
     (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
@@ -105,6 +120,10 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
     (Probe::HostState, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
+    (Probe::RequiredDaemons, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::AgentTasks, Duration::ZERO, Duration::from_secs(1)),
+    (Probe::PlacedTasks, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::TaskAttribute, Duration::ZERO, Duration::from_secs(2)),
 ];
 
 /// The shortest time between two reads of the units because of changes: systemd sends a dozen changes within a second when
@@ -202,7 +221,11 @@ impl Schedule {
     fn interval(&self, pace: Pace) -> Duration {
         match self.probe {
             Probe::Introspection => pace.introspection(),
-            Probe::Cluster | Probe::Registration => jittered(self.every * 2),
+            Probe::Cluster
+            | Probe::Registration
+            | Probe::RequiredDaemons
+            | Probe::PlacedTasks
+            | Probe::TaskAttribute => jittered(self.every * 2),
             _ => self.every,
         }
     }

@@ -31,6 +31,7 @@ import xml.etree.ElementTree
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import acs
+import scheduler
 from waiting import Waiting
 
 ADDRESS = "10.77.0.1"
@@ -105,6 +106,7 @@ class Account:
         self.connections = {}
         self.registered = {}  # by ARN: the instance type, and the attributes by name
         self.waiting = Waiting(options.folder)
+        self.scheduler = scheduler.Scheduler(self)
         self.used = {}
         self.log = open(os.path.join(options.folder, "api.log"), "a", buffering=1, encoding="utf-8")
 
@@ -248,6 +250,8 @@ class Proxy(BaseHTTPRequestHandler):
             elsewhere = self.of_another_cluster(json.loads(body))
             if elsewhere:
                 return elsewhere
+        if service == "ecs" and operation in scheduler.OPERATIONS:
+            return 200, JSON, json.dumps(account.scheduler.answer(operation, json.loads(body))).encode()
         if (service, operation) == ("ecs", "DiscoverPollEndpoint"):
             return 200, JSON, json.dumps(acs.endpoints(account.moto.region, fault)).encode()
         return self.forward(service, body)

@@ -24,6 +24,7 @@ mod confusion;
 mod contract;
 /// The fuzzer's seeds on the stable toolchain.
 mod corpus;
+mod daemons;
 /// `ecs-rollout` against the simulated ECS API.
 mod deploy;
 /// README.md and `docs/` against the tables of the code.

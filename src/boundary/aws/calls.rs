@@ -209,7 +209,7 @@ impl Aws {
 }
 
 /// The error for a list that does not end, or is longer than the service's limit.
-fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
+pub(super) fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
     let source = Chain::of(&BrokenAnswer::TooManyPages { most, what });
     AwsError { operation, kind: AwsErrorKind::InvalidResponse, elapsed: Duration::ZERO, source: Some(source) }
 }

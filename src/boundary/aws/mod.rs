@@ -10,6 +10,7 @@ mod clock;
 pub mod complete;
 mod credentials;
 mod credentials_cache;
+mod daemons;
 mod deployment;
 mod early_lookup;
 mod endpoint;
@@ -43,6 +44,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 pub use calls::{Cluster, ContainerInstance, DescribedClusters, PollEndpoint};
+pub use daemons::{DescribedService, PlacedTask, TaskRequirements};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 pub use http::usable_certificates;

@@ -49,7 +49,10 @@ fn the_agent_starts_early_if_no_line_of_the_file_can_change_the_cluster() {
 #[test]
 fn the_agent_waits_for_user_data_that_mentions_its_configuration() {
     let case = on().config("cluster = \"prod\"").facts(|facts| facts.user_data_mentions_agent = true);
-    assert_eq!(early(&case), (false, false, "user data mentions the agent's configuration, or may stop docker".to_owned()));
+    assert_eq!(
+        early(&case),
+        (false, false, "user data mentions the agent's configuration, or may stop docker".to_owned())
+    );
 }
 
 #[test]

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings};
+use super::{
+    AtDeadline, Daemons, ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings,
+};
 use crate::agent_variables;
 
 /// A value as it was written, before it is checked against its setting.
@@ -229,6 +231,29 @@ pub static ALL: &[Setting] = &[
         "instance tags that become attributes of the container instance"
     ),
     setting!(
+        "ready.daemons",
+        ready.daemons,
+        daemons,
+        "`none`, `all`, or names of ECS services (an array, or separated by commas)",
+        "the daemon services whose tasks must run before the instance is ready and takes tasks that have the placement \
+         constraint `attribute:ecs-bootstrap.tasks == allowed`"
+    ),
+    setting!(
+        "ready.deadline",
+        ready.deadline,
+        duration,
+        "a duration such as `5m`, at most `1day`",
+        "how long to wait for the daemons after the registration"
+    ),
+    setting!(
+        "ready.at-deadline",
+        ready.at_deadline,
+        at_deadline,
+        "`fail` or `allow`",
+        "what happens if a daemon does not run at `ready.deadline`: the verdict is a failure and no tasks are allowed, or \
+         the instance is ready with a note"
+    ),
+    setting!(
         "signal.cloudformation",
         signal.cloudformation,
         boolean,
@@ -406,6 +431,27 @@ fn texts(raw: &Raw) -> Option<Vec<String>> {
             Some(text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect())
         }
         Raw::List(items) => items.iter().map(|item| text(item).map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+/// The names of services: letters, digits, underscores and hyphens, at most 255 (Amazon ECS API Reference, CreateService).
+fn daemons(raw: &Raw) -> Option<Daemons> {
+    let is_name = |name: &String| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=255).contains(&name.len()) && name.bytes().all(fits)
+    };
+    match raw {
+        Raw::Text(text) if text == "none" => Some(Daemons::None),
+        Raw::Text(text) if text == "all" => Some(Daemons::All),
+        _ => texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name)).map(Daemons::Named),
+    }
+}
+
+fn at_deadline(raw: &Raw) -> Option<AtDeadline> {
+    match text(raw)? {
+        "fail" => Some(AtDeadline::Fail),
+        "allow" => Some(AtDeadline::Allow),
         _ => None,
     }
 }

@@ -53,3 +53,23 @@ fn reserved_memory_takes_what_the_agent_takes() {
         assert_eq!(reserved_memory(&raw), value, "{raw:?}");
     }
 }
+
+#[test]
+fn daemons_are_named_or_all_or_none() {
+    let named = |names: &[&str]| Some(Daemons::Named(names.iter().map(|name| (*name).to_owned()).collect()));
+    let text = |text: &str| Raw::Text(text.to_owned());
+    for (raw, value) in [
+        (text("none"), Some(Daemons::None)),
+        (text("all"), Some(Daemons::All)),
+        (text("mesh, log-router"), named(&["mesh", "log-router"])),
+        (Raw::List(vec![text("all")]), named(&["all"])),
+        (text(""), None),
+        (Raw::List(Vec::new()), None),
+        (text("a service"), None),
+        (text("arn:aws:ecs:eu-west-1:1:service/prod/mesh"), None),
+        (Raw::List(vec![text(&"a".repeat(256))]), None),
+        (Raw::Bool(true), None),
+    ] {
+        assert_eq!(daemons(&raw), value, "{raw:?}");
+    }
+}

@@ -24,6 +24,7 @@ mod paraphrases;
 mod relations;
 mod resources;
 mod role;
+mod tasks;
 mod units;
 mod unknown_answers;
 mod unknown_faults;
@@ -37,7 +38,7 @@ use std::time::{Duration, SystemTime};
 /// A terminal cause is reported as soon as its evidence is there, and not at the deadline, which is 8 s or more in these
 /// tests. A run takes about a second; the rest is for a loaded host.
 const AT_ONCE: Duration = Duration::from_secs(7);
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 21] = [
     include_str!("../verify_died.rs"),
     include_str!("../maintenance.rs"),
     include_str!("agent.rs"),
@@ -54,6 +55,7 @@ const SOURCES: [&str; 20] = [
     include_str!("user_data.rs"),
     include_str!("docker.rs"),
     include_str!("resources.rs"),
+    include_str!("tasks.rs"),
     include_str!("units.rs"),
     include_str!("look_alikes.rs"),
     include_str!("unknown_answers.rs"),

@@ -112,6 +112,56 @@ fn reads_the_endpoints_that_the_agent_connects_to() {
 }
 
 #[test]
+fn reads_daemons_and_their_tasks_and_sets_an_attribute() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    let ecs = |operation: &str, body: serde_json::Value| {
+        moto.json("ecs", &format!("AmazonEC2ContainerServiceV20141113.{operation}"), &body);
+    };
+    let container = |check| {
+        serde_json::json!([{"name": "main", "image": "mesh", "memory": 64, "cpu": 0, "essential": true,
+            "environment": [], "mountPoints": [], "volumesFrom": [], "healthCheck": check}])
+    };
+    let check = serde_json::json!({"command": ["CMD", "true"]});
+    ecs("RegisterTaskDefinition", serde_json::json!({"family": "mesh", "containerDefinitions": container(check)}));
+    ecs(
+        "RegisterTaskDefinition",
+        serde_json::json!({"family": "web", "containerDefinitions": [
+        {"name": "main", "image": "web", "memory": 64}]}),
+    );
+    let constraint = serde_json::json!([{"type": "memberOf", "expression": "attribute:stack == blue"}]);
+    for (name, strategy, constraints) in
+        [("mesh", "DAEMON", constraint), ("web", "REPLICA", serde_json::json!([{"type": "distinctInstance"}]))]
+    {
+        let body = serde_json::json!({"cluster": "prod", "serviceName": name, "taskDefinition": name, "desiredCount": 0,
+            "schedulingStrategy": strategy, "placementConstraints": constraints});
+        ecs("CreateService", body);
+    }
+    ecs("StartTask", serde_json::json!({"cluster": "prod", "taskDefinition": "mesh", "containerInstances": [arn]}));
+    let aws = client(&moto, &imds);
+    assert_eq!(moto.block_on(aws.daemon_services("prod", deadline())).unwrap(), ["mesh"]);
+    let names = ["mesh".to_owned(), "web".to_owned(), "nosuch".to_owned()];
+    let services = moto.block_on(aws.services("prod", &names, deadline())).unwrap();
+    let [mesh, web] = &services[..] else { panic!("{services:?}") };
+    assert!(mesh.is_daemon && mesh.is_active && !web.is_daemon, "{services:?}");
+    assert_eq!(mesh.constraints, ["attribute:stack == blue"]);
+    assert!(web.constraints.is_empty(), "{web:?}");
+    let requirements = moto.block_on(aws.task_requirements(&mesh.task_definition, deadline())).unwrap();
+    assert!(requirements.has_health_check, "{requirements:?}");
+    let requirements = moto.block_on(aws.task_requirements(&web.task_definition, deadline())).unwrap();
+    assert!(!requirements.has_health_check, "{requirements:?}");
+    let tasks = moto.block_on(moto.ecs().list_tasks().cluster("prod").send()).unwrap();
+    let tasks = moto.block_on(aws.placed_tasks("prod", tasks.task_arns(), deadline())).unwrap();
+    let [task] = &tasks[..] else { panic!("{tasks:?}") };
+    assert_eq!((task.service.as_deref(), task.status.as_str()), (None, "RUNNING"), "{task:?}");
+    let attribute = ("ecs-bootstrap.tasks", "allowed");
+    moto.block_on(aws.put_attribute("prod", &arn, attribute, deadline())).unwrap();
+    let found = moto.block_on(aws.container_instance("prod", &arn, deadline())).unwrap().unwrap();
+    assert_eq!(found.attributes.get("ecs-bootstrap.tasks").map(String::as_str), Some("allowed"));
+}
+
+#[test]
 fn stores_a_metric_with_its_dimensions() {
     let (moto, imds) = (Moto::start(), Imds::start());
     let dimensions = [("ClusterName", "prod"), ("ImageId", "ami-12c6146b"), ("InstanceType", "m5.large")];

@@ -154,7 +154,7 @@ fn schemas_name_every_value_of_the_code() {
     let is = |schema: &str, pointer: &str, expected: Value| {
         assert_eq!(read(schema).pointer(pointer).unwrap(), &expected, "{schema} {pointer}");
     };
-    let layers = Layer::ALL.into_iter().chain([Layer::Lifecycle]).map(|layer| json!(layer));
+    let layers = Layer::ALL.into_iter().chain([Layer::Tasks, Layer::Lifecycle]).map(|layer| json!(layer));
     let checks: Vec<Value> = layers.collect();
     is("doctor", "/properties/checks/items/properties/layer/enum", json!(checks));
     let all: Vec<Value> = checks.into_iter().chain([json!(Layer::Unknown)]).collect();

@@ -241,7 +241,7 @@ class Agent:
     def serve(self):
         self.log("error", "error adding /managed-agents/serviceconnect to fsnotify watcher", error="no such file or directory",
                  module="watcher.go")
-        threading.Thread(target=introspection.serve, args=(self.log, self.cluster, self.arn), daemon=True).start()
+        threading.Thread(target=introspection.serve, args=(self.log, self.ecs, self.cluster, self.arn), daemon=True).start()
         plane = session.ControlPlane(self.log, self.ecs, self.cluster, self.arn)
         threading.Thread(target=session.run_tcs, args=(plane,), daemon=True).start()
         self.log("info", "Beginning Polling for updates", module="agent.go")

@@ -5,21 +5,22 @@ import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ecs_client import VERSION
+from ecs_client import VERSION, AwsError
 
 PORT = 51678
 
 
-def serve(log, cluster, arn):
-    """Serves without end. As in the agent, a port in use is an error in the log, and is tried again."""
+def serve(log, ecs, cluster, arn):
+    """Serves without end. As in the agent, a port in use is an error in the log, and is tried again. The real agent learns of its
+    tasks from ACS; this one asks ECS when it is asked."""
     metadata = {"Cluster": cluster, "ContainerInstanceArn": arn, "Version": f"Amazon ECS Agent - v{VERSION} (*00000000)"}
-    answers = {"/v1/metadata": metadata, "/v1/tasks": {"Tasks": []}}
+    answers = {"/v1/metadata": lambda: metadata, "/v1/tasks": lambda: {"Tasks": tasks(ecs, cluster, arn)}}
     commands = {"AvailableCommands": ["/v1/metadata", "/v1/tasks", "/license"]}
 
     class Introspection(BaseHTTPRequestHandler):
         def do_GET(self):
             log("debug", "Handling http request", method=self.command, **{"from": "%s:%s" % self.client_address[:2]})
-            text = json.dumps(answers.get(self.path, commands)).encode()
+            text = json.dumps(answers.get(self.path, lambda: commands)()).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
@@ -38,6 +39,16 @@ def serve(log, cluster, arn):
         except OSError as problem:
             log("error", "Error running introspection endpoint", error=f"listen tcp :{PORT}: bind: {problem.strerror}".lower())
             time.sleep(1)
+
+
+def tasks(ecs, cluster, arn):
+    try:
+        known = ecs.call("ListTasks", cluster=cluster, containerInstance=arn)["taskArns"]
+        described = ecs.call("DescribeTasks", cluster=cluster, tasks=known)["tasks"] if known else []
+    except AwsError:
+        return []
+    return [{"Arn": task["taskArn"], "DesiredStatus": "RUNNING", "KnownStatus": task["lastStatus"],
+             "Family": task["taskDefinitionArn"].partition(":")[0], "Version": "1", "Containers": []} for task in described]
 
 
 def health_check(log):

@@ -379,13 +379,16 @@ impl Surroundings {
         let garbage = behaviour.garbage_introspection;
         let answers = behaviour.answers.clone();
         let behaves = Arc::clone(&self.behaviour);
+        let (aws, own_arn) = (Arc::clone(&self.aws), arn.clone());
         let port = self.port.clone();
         self.disk.listens(port.address(), behaviour.listener_uid);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             path if answers.contains_key(path) => Reply::new(200, "application/json", answers[path].clone()).into(),
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
-            "/v1/tasks" => Reply::new(200, "application/json", tasks(&lock(&behaves).tasks)).into(),
+            "/v1/tasks" => {
+                Reply::new(200, "application/json", tasks(&lock(&behaves).tasks, &lock(&aws), &own_arn)).into()
+            }
             _ => {
                 Reply::new(200, "application/json", r#"{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}"#)
                     .into()
@@ -480,12 +483,16 @@ impl Surroundings {
 }
 
 /// The JSON document of the tasks (`ecs-agent/introspection/v1/response.go`).
-fn tasks(tasks: &[(u32, &str)]) -> String {
+fn tasks(tasks: &[(u32, &str)], aws: &aws::State, own_arn: &str) -> String {
     let task = |(number, status): &(u32, &str)| {
         serde_json::json!({"Arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{number}"),
             "DesiredStatus": "RUNNING", "KnownStatus": status, "Family": "web", "Version": "3", "Containers": []})
     };
-    serde_json::json!({"Tasks": tasks.iter().map(task).collect::<Vec<_>>()}).to_string()
+    let placed = aws.tasks.iter().filter(|task| task.instance == own_arn).map(|task| {
+        serde_json::json!({"Arn": task.arn, "DesiredStatus": "RUNNING", "KnownStatus": task.status(),
+            "Family": task.service.name, "Version": "1", "Containers": []})
+    });
+    serde_json::json!({"Tasks": tasks.iter().map(task).chain(placed).collect::<Vec<_>>()}).to_string()
 }
 
 fn is_true(text: &str) -> bool {

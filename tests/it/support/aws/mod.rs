@@ -4,6 +4,7 @@
 //! requests, and the number of calls of each operation.
 
 mod tags;
+pub mod tasks;
 pub mod waiting;
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
@@ -100,6 +101,11 @@ pub struct State {
     pub sends_no_date: bool,
     /// Delays every answer.
     pub delay: Duration,
+    pub services: Vec<tasks::Service>,
+    /// The tasks that the scheduler has placed.
+    pub tasks: Vec<tasks::PlacedTask>,
+    /// Name and value of each attribute that was set.
+    pub put_attributes: Vec<(String, String)>,
     /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
@@ -163,6 +169,7 @@ impl Aws {
         let inner = Arc::clone(&state);
         let server = Server::tcp(move |request| {
             let mut state = lock(&inner);
+            state.schedule();
             let answer = state.answer(request);
             let answer = if state.sends_no_date { answer.undated() } else { answer.dated(state.date_ahead) };
             if state.delay.is_zero() { answer } else { Answer::After(state.delay, Box::new(answer)) }
@@ -271,10 +278,9 @@ impl State {
             "DescribeClusters" => self.describe_clusters(body),
             "ListContainerInstances" => {
                 let cluster = self.existing(body)?;
-                let filter = body["filter"].as_str().unwrap_or_default();
-                let wanted = filter.split("==").nth(1).map(str::trim);
+                let filter = body["filter"].as_str();
                 let found = self.container_instances.iter().filter(|one| one.cluster == cluster);
-                let found = found.filter(|one| wanted.is_none_or(|id| one.instance_id == id));
+                let found = found.filter(|one| filter.is_none_or(|text| tasks::matches(one, text)));
                 Ok(page_of(found.map(|one| one.arn.clone()).collect(), body, "containerInstanceArns"))
             }
             "DescribeContainerInstances" => {
@@ -309,7 +315,7 @@ impl State {
                 let [agent, telemetry] = &self.poll_endpoints;
                 Ok(json!({"endpoint": agent, "telemetryEndpoint": telemetry}))
             }
-            _ => Err((400, "UnknownOperationException".into(), String::new())),
+            _ => self.of_tasks(operation, body),
         }
     }
 

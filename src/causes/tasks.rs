@@ -1,0 +1,117 @@
+//! Causes of a registered instance that takes no tasks, because of `ready.daemons`.
+
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::ROLE_MAY_BE_LATE;
+use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::evidence::Evidence;
+use crate::evidence::task_hold::{DaemonState, TaskHold};
+use crate::exit::Exit;
+use crate::readiness::{registered, takes_tasks};
+use crate::redaction::error_chain;
+
+const DEFAULTS: Cause = Cause { layer: Layer::Tasks, when_registered: true, ..Cause::DEFAULTS };
+
+/// A daemon does not run.
+pub(super) static NOT_RUNNING: Cause = Cause {
+    id: "daemons-not-running",
+    title: "the instance is registered, and a daemon that `ready.daemons` names does not run on it",
+    symptoms: "the container instance is ACTIVE and its agent connected, and tasks with the placement constraint \
+               `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
+    proof: "a service of `ready.daemons` has no task on this instance that is RUNNING, and HEALTHY if an essential container \
+            has a health check; if a call of ECS fails, the cause is `hold-denied` or `hold-call-failed`",
+    look_alikes: &["hold-denied", "hold-call-failed"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
+    remedy: "find out why the service has no running task on this instance (`aws ecs describe-services`, its events and \
+             stopped tasks), or take it out of `ready.daemons`; then `systemctl restart ecs-bootstrap-verify --no-block`",
+    source: "Amazon ECS Developer Guide, \"Daemon\"; aws/containers-roadmap#428",
+    check: |evidence| {
+        let hold = waiting(evidence)?;
+        if hold.failed_call().is_some() {
+            return None;
+        }
+        lines_of_missing(hold.daemons()?)
+    },
+    note: |evidence| {
+        let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.is_over)?;
+        lines_of_missing(hold.daemons()?)
+    },
+    ..DEFAULTS
+};
+
+/// The role lacks a permission of `ready.daemons`.
+pub(super) static DENIED: Cause = Cause {
+    id: "hold-denied",
+    title: "the role is not allowed to make a call that `ready.daemons` needs",
+    symptoms: "the instance is in the cluster, and tasks with the placement constraint \
+               `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
+    proof: "AccessDenied for one of the calls that read the daemons or set the attribute; if the registration itself is \
+            denied, the agent has no ARN, and the cause is `register-denied`",
+    look_alikes: &["register-denied", "daemons-not-running"],
+    class: Class::Settling(ROLE_MAY_BE_LATE),
+    exit: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
+    remedy: "allow the action that the evidence names (docs/reference/iam.md), or set `ready.daemons = \"none\"`; then \
+             `systemctl restart ecs-bootstrap-verify --no-block`",
+    source: "Amazon ECS Service Authorization Reference",
+    check: |evidence| failed(evidence, true),
+    ..DEFAULTS
+};
+
+/// A call of `ready.daemons` fails for another reason.
+pub(super) static CALL_FAILED: Cause = Cause {
+    id: "hold-call-failed",
+    title: "a call that `ready.daemons` needs fails",
+    symptoms: "the instance is in the cluster, and tasks with the placement constraint \
+               `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
+    proof: "the calls that read the daemons or set the attribute fail with another error than AccessDenied, while the agent \
+            is registered; AccessDenied is `hold-denied`",
+    look_alikes: &["hold-denied", "daemons-not-running"],
+    class: Class::Retry,
+    exit: Exit::Aws,
+    exit_after_deadline: Exit::Aws,
+    remedy: "see the error in the evidence; `systemctl restart ecs-bootstrap-verify --no-block` tries again",
+    source: "Amazon ECS API Reference, \"Common Errors\"",
+    check: |evidence| failed(evidence, false),
+    ..DEFAULTS
+};
+
+/// Only a note: tasks without the constraint are not held back.
+pub(super) static PLACED_EARLY: Cause = Cause {
+    id: "task-not-held",
+    title: "a task was placed on this instance before its daemons ran",
+    symptoms: "a task starts without the daemon that it needs",
+    proof: "the agent knew a task of another service than those of `ready.daemons = \"all\"` before tasks were allowed; \
+            without such a task, a daemon that does not run is `daemons-not-running`",
+    look_alikes: &["daemons-not-running"],
+    remedy: "give its service the placement constraint `attribute:ecs-bootstrap.tasks == allowed`: without it, ECS places its \
+             tasks on every instance",
+    source: "Amazon ECS Developer Guide, \"Use custom attributes with Amazon ECS\"",
+    note: |evidence| {
+        let conditions = evidence.expectation.as_ref()?.ready.as_ref()?;
+        let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed())?;
+        let is_all = conditions.named().is_none();
+        Some(hold.placed_early()).filter(|early| is_all && !early.is_empty())
+    },
+    ..DEFAULTS
+};
+
+/// The wait for daemons of an instance that is registered and takes no tasks yet.
+fn waiting(evidence: &Evidence) -> Option<&TaskHold> {
+    let hold = evidence.task_hold.as_ref()?;
+    (!takes_tasks(evidence) && registered(evidence).is_some()).then_some(hold)
+}
+
+fn failed(evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
+    let is_wanted = |error: &&AwsError| matches!(error.kind, AwsErrorKind::Denied { .. }) == is_denied;
+    let error = waiting(evidence)?.failed_call().filter(is_wanted)?;
+    Some(vec![error_chain(error)])
+}
+
+fn lines_of_missing(daemons: Vec<DaemonState>) -> Option<Vec<String>> {
+    let missing = daemons.into_iter().filter(|daemon| !daemon.running);
+    let lines: Vec<String> = missing.map(|daemon| format!("`{}`: {}", daemon.name, daemon.detail)).collect();
+    (!lines.is_empty()).then_some(lines)
+}

@@ -1,0 +1,80 @@
+//! Causes of a registered instance that takes no tasks: `ready.daemons`.
+
+use super::{ExpectedCause, ExpectedNote, run};
+use crate::support::Instance;
+use crate::support::aws::Fault;
+use crate::support::aws::tasks::Service;
+use std::time::Duration;
+
+const ALL_DAEMONS: &str = "ready.daemons=all";
+const SOON: &str = "ready.deadline=3s";
+
+fn with(services: impl IntoIterator<Item = Service>) -> Instance {
+    let instance = Instance::new();
+    instance.aws.change(|aws| aws.services = services.into_iter().collect());
+    instance
+}
+
+/// Daemons that never run, each with a part of the evidence.
+#[test]
+fn a_daemon_that_does_not_run_is_named_with_the_reason() {
+    let daemon = Service::daemon("mesh");
+    for (service, setting, seen) in [
+        (Service { starts_after: None, ..daemon.clone() }, ALL_DAEMONS, "`mesh`: its task is PENDING"),
+        (
+            Service { healthy_after: Some(None), ..daemon.clone() },
+            ALL_DAEMONS,
+            "`mesh`: its task runs, and its health is UNHEALTHY",
+        ),
+        (daemon.clone(), "ready.daemons=mesh,log-router", "`log-router`: the cluster has no service with this name"),
+        (Service { status: "DRAINING", ..daemon.clone() }, "ready.daemons=mesh", "`mesh`: the service is not ACTIVE"),
+        (
+            Service { is_daemon: false, starts_after: None, ..daemon.clone() },
+            "ready.daemons=mesh",
+            "`mesh`: its task is PENDING",
+        ),
+        (
+            Service { constraint: Some("attribute:zone == b".into()), ..daemon },
+            "ready.daemons=mesh",
+            "`mesh`: its placement constraints exclude this instance",
+        ),
+    ] {
+        let instance = with([service]);
+        ExpectedCause("daemons-not-running", 13, seen).check(&instance, &run(&instance, &[setting, SOON]));
+        assert_eq!(instance.aws.count("PutAttributes"), 0, "{seen}");
+    }
+}
+
+#[test]
+fn a_denied_call_is_named() {
+    for operation in ["ListServices", "DescribeServices", "DescribeTaskDefinition", "DescribeTasks", "PutAttributes"] {
+        let instance = with([Service::daemon("mesh")]).aws_fault(operation, Fault::denied(&format!("ecs:{operation}")));
+        let outcome = run(&instance, &[ALL_DAEMONS, "ready.deadline=10s"]);
+        ExpectedCause("hold-denied", 22, &format!("ecs:{operation}: denied")).check(&instance, &outcome);
+    }
+}
+
+#[test]
+fn a_call_that_fails_is_named() {
+    for operation in ["ListServices", "PutAttributes"] {
+        let fault = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
+        let instance = with([Service::daemon("mesh")]).aws_fault(operation, fault);
+        let outcome = run(&instance, &[ALL_DAEMONS, SOON]);
+        ExpectedCause("hold-call-failed", 11, &format!("ecs:{operation}")).check(&instance, &outcome);
+    }
+}
+
+#[test]
+fn an_ordinary_task_without_the_constraint_is_noted() {
+    let slow = Service { starts_after: Some(Duration::from_secs(2)), ..Service::daemon("mesh") };
+    let instance = with([slow, Service::replica("web", None)]);
+    ExpectedNote("task-not-held", "a task of the service `web`").check(&run(&instance, &[ALL_DAEMONS]));
+}
+
+#[test]
+fn with_allow_a_daemon_that_does_not_run_is_a_note() {
+    let instance = with([Service { starts_after: None, ..Service::daemon("mesh") }, Service::daemon("log")]);
+    let outcome = run(&instance, &[ALL_DAEMONS, SOON, "ready.at-deadline=allow"]);
+    ExpectedNote("daemons-not-running", "`mesh`: its task is PENDING").check(&outcome);
+    assert!(outcome.stdout.contains("daemons run: `log`\n"), "{}", outcome.stdout);
+}

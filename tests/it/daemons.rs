@@ -1,0 +1,139 @@
+//! `ready.daemons`: no task with the placement constraint is placed on the instance before the daemons run.
+//!
+//! In: a simulated cluster with services and a scheduler. Out: when tasks were placed, the verdict, and the calls.
+
+use crate::support::aws::tasks::{PlacedTask, Service};
+use crate::support::{Instance, Outcome};
+use std::time::{Duration, Instant};
+
+const CONSTRAINT: &str = "attribute:ecs-bootstrap.tasks == allowed";
+const ALL_DAEMONS: &str = "ready.daemons=all";
+/// The calls that only this setting makes.
+const CALLS: [&str; 6] = [
+    "ListServices",
+    "DescribeServices",
+    "DescribeTaskDefinition",
+    "ListContainerInstances",
+    "DescribeTasks",
+    "PutAttributes",
+];
+
+fn with(services: impl IntoIterator<Item = Service>) -> Instance {
+    let instance = Instance::new();
+    instance.aws.change(|aws| aws.services = services.into_iter().collect());
+    instance
+}
+
+fn run(instance: &Instance, settings: &[&str]) -> Outcome {
+    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+    instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>())
+}
+
+fn placed(instance: &Instance, service: &str) -> Option<PlacedTask> {
+    let state = instance.aws.state();
+    let mut state = state.lock().unwrap();
+    state.schedule();
+    state.tasks.iter().find(|task| task.service.name == service).cloned()
+}
+
+fn attributes(instance: &Instance) -> Vec<String> {
+    let state = instance.aws.state();
+    let state = state.lock().unwrap();
+    state.put_attributes.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+#[test]
+fn ordinary_tasks_are_placed_when_the_slowest_daemon_is_healthy() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let slow = Service { starts_after: seconds(2), healthy_after: Some(seconds(1)), ..Service::daemon("mesh") };
+    let instance = with([Service::daemon("log"), slow, Service::replica("web", Some(CONSTRAINT))]);
+    let outcome = run(&instance, &[ALL_DAEMONS]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("its agent is connected; daemons run: `log`, `mesh`\n"), "{}", outcome.stdout);
+    let (web, mesh) = (placed(&instance, "web").expect("a task"), placed(&instance, "mesh").unwrap());
+    let after = web.placed - mesh.placed;
+    assert!(after >= Duration::from_secs(3), "placed {after:?} after the daemon");
+    assert_eq!(attributes(&instance), ["ecs-bootstrap.tasks=allowed"]);
+    // ECS is asked again for changes and for the health, and not in a loop.
+    for (call, most) in
+        [("ListServices", 1), ("DescribeServices", 1), ("DescribeTaskDefinition", 2), ("DescribeTasks", 6)]
+    {
+        assert!((1..=most).contains(&instance.aws.count(call)), "{call}: {}", instance.aws.count(call));
+    }
+    let everything = format!("{outcome:?}{}", instance.disk.text("run/ecs-bootstrap/status.json"));
+    assert!(!everything.contains("secret-of-a-task"));
+    let status: serde_json::Value = serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/status.json")).unwrap();
+    assert_eq!(status["daemons"][1]["name"], "mesh");
+    assert_eq!(status["daemons"][1]["detail"], "its task runs and is healthy");
+}
+
+#[test]
+fn a_task_is_not_placed_while_a_daemon_is_stuck() {
+    let stuck = Service { starts_after: None, ..Service::daemon("mesh") };
+    for (at_deadline, code, is_placed) in [("fail", 13, false), ("allow", 0, true)] {
+        let instance = with([Service::daemon("log"), stuck.clone(), Service::replica("web", Some(CONSTRAINT))]);
+        let at_deadline = format!("ready.at-deadline={at_deadline}");
+        let begun = Instant::now();
+        let outcome = run(&instance, &[ALL_DAEMONS, "ready.deadline=3s", &at_deadline]);
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        assert!(begun.elapsed() >= Duration::from_secs(3));
+        assert!(format!("{outcome:?}").contains("`mesh`: its task is PENDING"), "{outcome:?}");
+        assert_eq!(placed(&instance, "web").is_some(), is_placed, "{at_deadline}");
+    }
+}
+
+#[test]
+fn off_makes_no_call_and_leaves_no_trace() {
+    let instance = with([Service::daemon("log")]);
+    let outcome = run(&instance, &[]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    for call in CALLS {
+        assert_eq!(instance.aws.count(call), 0, "{call}");
+    }
+    for file in ["run/ecs-bootstrap/plan.json", "run/ecs-bootstrap/status.json"] {
+        let text = instance.disk.text(file);
+        assert!(!text.contains("daemons") && !text.contains("\"ready\":"), "{text}");
+    }
+}
+
+#[test]
+fn daemons_that_place_no_task_here_are_not_waited_for() {
+    let elsewhere = Service { constraint: Some("attribute:zone == b".into()), ..Service::daemon("zone-b") };
+    let deleted = Service { status: "DRAINING", ..Service::daemon("old") };
+    let here = Service { constraint: Some("attribute:zone == a".into()), ..Service::daemon("zone-a") };
+    let instance = with([elsewhere, deleted, here]);
+    let outcome = run(&instance, &[ALL_DAEMONS, "agent.ECS_INSTANCE_ATTRIBUTES={\"zone\":\"a\"}"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("daemons run: `zone-a`\n"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_cluster_without_daemons_allows_tasks_at_once() {
+    let instance = with([Service::replica("web", Some(CONSTRAINT))]);
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    assert!(placed(&instance, "web").is_some());
+}
+
+#[test]
+fn after_a_reboot_tasks_are_held_until_the_daemons_run_again() {
+    let slow = Service { starts_after: Some(Duration::from_secs(1)), ..Service::daemon("mesh") };
+    let instance = with([slow, Service::replica("web", Some(CONSTRAINT))]);
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    // The same boot: nothing is held again.
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    assert_eq!(attributes(&instance), ["ecs-bootstrap.tasks=allowed"]);
+    // A reboot: /run is empty, the agent and its tasks are gone, and the attribute stays.
+    instance.agent.stop();
+    for unit in ["docker.service", "ecs.service"] {
+        instance.systemd.change_unit(unit, |unit| unit.active_state = "inactive".into());
+    }
+    std::fs::remove_dir_all(instance.disk.path("run/ecs-bootstrap")).unwrap();
+    instance.aws.change(|aws| aws.tasks.clear());
+    instance.agent.change(|agent| agent.register_delay = Duration::from_secs(1));
+    let outcome = run(&instance, &[ALL_DAEMONS]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let expected = ["allowed", "held", "allowed"].map(|value| format!("ecs-bootstrap.tasks={value}"));
+    assert_eq!(attributes(&instance), expected);
+    let (web, mesh) = (placed(&instance, "web").expect("a task"), placed(&instance, "mesh").unwrap());
+    assert!(web.placed - mesh.placed >= Duration::from_secs(1));
+}

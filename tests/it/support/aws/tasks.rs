@@ -1,0 +1,165 @@
+//! Simulates services, their scheduler and their tasks (Amazon ECS Developer Guide, "Service scheduler strategies").
+//!
+//! The scheduler places one task of each service on each container instance that is ACTIVE, whose agent is connected, and
+//! that matches the placement constraint. It places none, also no daemon, on an instance that is DRAINING.
+
+use super::{ApiError, ContainerInstance, State, page_of, short, texts};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A service of the only cluster with services.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub name: String,
+    pub is_daemon: bool,
+    pub status: &'static str,
+    pub constraint: Option<String>,
+    /// How long its task is PENDING; `None`: without end.
+    pub starts_after: Option<Duration>,
+    /// With a health check: how long its task is not healthy after that; `None`: without end.
+    pub healthy_after: Option<Option<Duration>>,
+}
+
+impl Service {
+    /// A daemon service whose task starts at once, without a health check.
+    pub fn daemon(name: &str) -> Service {
+        let (starts_after, healthy_after) = (Some(Duration::ZERO), None);
+        Service { name: name.into(), is_daemon: true, status: "ACTIVE", constraint: None, starts_after, healthy_after }
+    }
+
+    /// A service with one ordinary task, and this placement constraint.
+    pub fn replica(name: &str, constraint: Option<&str>) -> Service {
+        Service { is_daemon: false, constraint: constraint.map(str::to_owned), ..Service::daemon(name) }
+    }
+
+    fn definition(&self) -> String {
+        format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/{}:1", self.name)
+    }
+
+    fn described(&self) -> Value {
+        let constraints: Vec<_> =
+            self.constraint.iter().map(|text| json!({"type": "memberOf", "expression": text})).collect();
+        let strategy = if self.is_daemon { "DAEMON" } else { "REPLICA" };
+        json!({"serviceName": self.name, "serviceArn": self.arn(), "status": self.status, "launchType": "EC2",
+            "schedulingStrategy": strategy, "taskDefinition": self.definition(), "placementConstraints": constraints})
+    }
+
+    fn arn(&self) -> String {
+        format!("arn:aws:ecs:eu-west-1:111122223333:service/prod/{}", self.name)
+    }
+}
+
+/// A task on a container instance.
+#[derive(Clone, Debug)]
+pub struct PlacedTask {
+    pub arn: String,
+    pub service: Service,
+    pub instance: String,
+    pub placed: Instant,
+}
+
+impl PlacedTask {
+    pub fn status(&self) -> &'static str {
+        let runs = self.service.starts_after.is_some_and(|after| self.placed.elapsed() >= after);
+        if runs { "RUNNING" } else { "PENDING" }
+    }
+
+    pub fn health(&self) -> &'static str {
+        let age = self.placed.elapsed();
+        match (self.service.healthy_after, self.service.starts_after) {
+            (Some(Some(healthy)), Some(started)) if age >= started + healthy => "HEALTHY",
+            (Some(_), _) if self.status() == "RUNNING" => "UNHEALTHY",
+            _ => "UNKNOWN",
+        }
+    }
+}
+
+impl State {
+    /// Places the tasks that can be placed now.
+    pub fn schedule(&mut self) {
+        for instance in &self.container_instances {
+            let is_usable = instance.status == "ACTIVE" && instance.agent_connected;
+            for service in self.services.iter().filter(|service| is_usable && service.status == "ACTIVE") {
+                let has_task =
+                    self.tasks.iter().any(|task| task.instance == instance.arn && task.service.name == service.name);
+                if !has_task && service.constraint.as_ref().is_none_or(|text| matches(instance, text)) {
+                    let arn =
+                        format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{:032x}", 0xbeef + self.tasks.len());
+                    let (service, instance) = (service.clone(), instance.arn.clone());
+                    self.tasks.push(PlacedTask { arn, service, instance, placed: Instant::now() });
+                }
+            }
+        }
+    }
+
+    pub(super) fn of_tasks(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
+        let missing = |code: &str, message: &str| Err((400, code.to_owned(), message.to_owned()));
+        match operation {
+            "ListServices" => {
+                self.existing(body)?;
+                let wanted = body["schedulingStrategy"].as_str().map(|strategy| strategy == "DAEMON");
+                let found = self.services.iter().filter(|one| wanted.is_none_or(|daemon| one.is_daemon == daemon));
+                Ok(page_of(found.map(Service::arn).collect(), body, "serviceArns"))
+            }
+            "DescribeServices" => {
+                let wanted = texts(&body["services"]);
+                if wanted.len() > 10 {
+                    return missing("InvalidParameterException", "Services can have at most 10 items.");
+                }
+                let find = |name: &String| self.services.iter().find(|one| one.name == short(name));
+                let found: Vec<_> = wanted.iter().filter_map(find).map(Service::described).collect();
+                Ok(json!({"services": found, "failures": []}))
+            }
+            "DescribeTaskDefinition" => {
+                let wanted = body["taskDefinition"].as_str().unwrap_or_default();
+                let Some(service) = self.services.iter().find(|one| one.definition() == wanted) else {
+                    return missing("ClientException", "Unable to describe task definition.");
+                };
+                let check = service.healthy_after.map(|_| json!({"command": ["CMD", "true"]}));
+                let environment = json!([{"name": "PASSWORD", "value": "secret-of-a-task"}]);
+                let container =
+                    json!({"name": "main", "essential": true, "healthCheck": check, "environment": environment});
+                Ok(json!({"taskDefinition": {"taskDefinitionArn": wanted, "containerDefinitions": [container]}}))
+            }
+            "DescribeTasks" => {
+                let wanted = texts(&body["tasks"]);
+                let found = self.tasks.iter().filter(|task| wanted.contains(&task.arn)).map(|task| {
+                    json!({"taskArn": task.arn, "group": format!("service:{}", task.service.name),
+                        "lastStatus": task.status(), "healthStatus": task.health()})
+                });
+                Ok(json!({"tasks": found.collect::<Vec<_>>(), "failures": []}))
+            }
+            "PutAttributes" => {
+                for attribute in body["attributes"].as_array().into_iter().flatten() {
+                    let text = |name: &str| attribute[name].as_str().unwrap_or_default().to_owned();
+                    let target = text("targetId");
+                    let find =
+                        |one: &&mut ContainerInstance| one.arn == target && text("targetType") == "container-instance";
+                    let Some(one) = self.container_instances.iter_mut().find(find) else {
+                        return missing("TargetNotFoundException", "The referenced target was not found");
+                    };
+                    one.attributes.insert(text("name"), text("value"));
+                    self.put_attributes.push((text("name"), text("value")));
+                }
+                Ok(json!({"attributes": body["attributes"]}))
+            }
+            _ => missing("UnknownOperationException", ""),
+        }
+    }
+}
+
+/// Whether an instance matches an expression of the cluster query language: comparisons with `==` of an attribute or of
+/// `ec2InstanceId`, connected by `and`.
+pub(super) fn matches(instance: &ContainerInstance, expression: &str) -> bool {
+    expression.split(" and ").all(|part| {
+        let part = part.trim_matches(|c: char| c == '(' || c == ')' || c.is_whitespace());
+        let Some((subject, value)) = part.split_once("==").map(|(subject, value)| (subject.trim(), value.trim()))
+        else {
+            return false;
+        };
+        match subject.strip_prefix("attribute:") {
+            Some(name) => instance.attributes.get(name).is_some_and(|found| found == value),
+            None => subject == "ec2InstanceId" && instance.instance_id == value,
+        }
+    })
+}
