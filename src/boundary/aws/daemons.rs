@@ -149,7 +149,7 @@ impl Aws {
         (name, value): (&str, &str),
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        let attribute = json!({"name": name, "value": value, "targetType": "container-instance", "targetId": arn});
+        let attribute = json!({"name": name, "value": value, "targetId": arn});
         let body = json!({"cluster": cluster, "attributes": [attribute]});
         self.json(ECS, None, "ecs:PutAttributes", &body, Some("attributes"), deadline).await.map(drop)
     }
