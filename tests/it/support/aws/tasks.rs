@@ -133,8 +133,7 @@ impl State {
                 for attribute in body["attributes"].as_array().into_iter().flatten() {
                     let text = |name: &str| attribute[name].as_str().unwrap_or_default().to_owned();
                     let target = text("targetId");
-                    let find =
-                        |one: &&mut ContainerInstance| one.arn == target && text("targetType") == "container-instance";
+                    let find = |one: &&mut ContainerInstance| one.arn == target;
                     let Some(one) = self.container_instances.iter_mut().find(find) else {
                         return missing("TargetNotFoundException", "The referenced target was not found");
                     };
