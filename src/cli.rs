@@ -85,7 +85,11 @@ pub enum HostCommand {
     /// Find the cluster, write ecs.config, start docker and the agent, verify the registration (the default)
     Run(Run),
     /// Print what `run` would do, and why; changes nothing
-    Plan,
+    Plan {
+        /// Print the IAM policy that the settings need, as JSON: the calls of the agent and of ecs-bootstrap
+        #[arg(long)]
+        iam: bool,
+    },
     /// Before each start of the agent: apply the plan again, and refuse the start if no source names a cluster
     Guard {
         /// Only apply the plan and wait for devices; never refuse the start

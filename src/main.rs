@@ -103,7 +103,7 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
             };
             Box::pin(context.run(wait)).await
         }
-        HostCommand::Plan => Box::pin(context.plan()).await,
+        HostCommand::Plan { iam } => Box::pin(context.plan(iam)).await,
         HostCommand::Guard { after_user_data: true, .. } => Box::pin(context.guard_after_user_data()).await,
         HostCommand::Guard { rewrite: true, .. } => Box::pin(context.rewrite()).await,
         HostCommand::Guard { rewrite: false, .. } => Box::pin(context.guard()).await,

@@ -51,8 +51,8 @@ pub fn takes_tasks(evidence: &Evidence) -> bool {
         evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
     let attribute = described.map(|one| one.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED));
     match &evidence.task_hold {
-        Some(hold) => hold.is_allowed() || (!hold.began_unregistered && attribute == Some(true)),
-        None => attribute.unwrap_or(true),
+        Some(hold) if hold.waits => hold.is_allowed() || (!hold.began_unregistered && attribute == Some(true)),
+        _ => attribute.unwrap_or(true),
     }
 }
 

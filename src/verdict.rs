@@ -15,6 +15,8 @@ pub enum Verdict {
         text: String,
         /// The cause of the wait, if the catalogue has one.
         finding: Option<FoundCause>,
+        /// The ARN of the container instance, if the instance has registered.
+        container_instance_arn: Option<String>,
     },
     /// The instance is not ready, and a cause was found.
     Failed {

@@ -5,7 +5,7 @@ use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{DaemonState, TaskHold};
+use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState, TaskHold};
 use crate::exit::Exit;
 use crate::readiness::{registered, takes_tasks};
 use crate::redaction::error_chain;
@@ -25,19 +25,17 @@ pub(super) static NOT_RUNNING: Cause = Cause {
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
     remedy: "find out why the service has no running task on this instance (`aws ecs describe-services`, its events and \
-             stopped tasks), or take it out of `ready.daemons`; then `systemctl restart ecs-bootstrap-verify --no-block`",
+             stopped tasks), then `systemctl restart ecs-bootstrap-verify --no-block`; or correct its name in `ready.daemons` or \
+             take it out, then `systemctl restart ecs-bootstrap --no-block`",
     source: "Amazon ECS Developer Guide, \"Daemon\"; aws/containers-roadmap#428",
     check: |evidence| {
         let hold = waiting(evidence)?;
-        if hold.failed_call().is_some() {
+        if blocking_call(evidence).is_some() {
             return None;
         }
         lines_of_missing(hold.daemons()?)
     },
-    note: |evidence| {
-        let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.is_over)?;
-        lines_of_missing(hold.daemons()?)
-    },
+    note: |evidence| lines_of_missing(allowed_after_deadline(evidence)?.daemons()?),
     ..DEFAULTS
 };
 
@@ -53,10 +51,11 @@ pub(super) static DENIED: Cause = Cause {
     class: Class::Settling(ROLE_MAY_BE_LATE),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "allow the action that the evidence names (docs/reference/iam.md), or set `ready.daemons = \"none\"`; then \
+    remedy: "allow the action that the evidence names (docs/reference/iam.md, `ecs-bootstrap plan --iam`), then \
              `systemctl restart ecs-bootstrap-verify --no-block`",
     source: "Amazon ECS Service Authorization Reference",
-    check: |evidence| failed(evidence, true),
+    check: |evidence| failed(blocking_call(evidence)?, evidence, true),
+    note: |evidence| failed(allowed_after_deadline(evidence)?.failed_call()?, evidence, true),
     ..DEFAULTS
 };
 
@@ -74,7 +73,8 @@ pub(super) static CALL_FAILED: Cause = Cause {
     exit_after_deadline: Exit::Aws,
     remedy: "see the error in the evidence; `systemctl restart ecs-bootstrap-verify --no-block` tries again",
     source: "Amazon ECS API Reference, \"Common Errors\"",
-    check: |evidence| failed(evidence, false),
+    check: |evidence| failed(blocking_call(evidence)?, evidence, false),
+    note: |evidence| failed(allowed_after_deadline(evidence)?.failed_call()?, evidence, false),
     ..DEFAULTS
 };
 
@@ -104,10 +104,32 @@ fn waiting(evidence: &Evidence) -> Option<&TaskHold> {
     (!takes_tasks(evidence) && registered(evidence).is_some()).then_some(hold)
 }
 
-fn failed(evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
-    let is_wanted = |error: &&AwsError| matches!(error.kind, AwsErrorKind::Denied { .. }) == is_denied;
-    let error = waiting(evidence)?.failed_call().filter(is_wanted)?;
-    Some(vec![error_chain(error)])
+/// The wait for daemons of an instance that was allowed to take tasks at `ready.deadline`.
+fn allowed_after_deadline(evidence: &Evidence) -> Option<&TaskHold> {
+    evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.is_over)
+}
+
+/// The failed call because of which the instance takes no tasks. If tasks are allowed at the deadline in any case, only the
+/// call that allows them counts.
+fn blocking_call(evidence: &Evidence) -> Option<&AwsError> {
+    let hold = waiting(evidence)?;
+    if evidence.expectation.as_ref()?.ready.as_ref()?.allows_after_deadline() {
+        return hold.allowed.as_ref().and_then(|answer| answer.as_ref().err());
+    }
+    hold.failed_call()
+}
+
+/// The failed call, and whether an earlier boot has left the permission to place tasks.
+fn failed(error: &AwsError, evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
+    if matches!(error.kind, AwsErrorKind::Denied { .. }) != is_denied {
+        return None;
+    }
+    let described =
+        evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
+    let is_left = described.is_some_and(|one| one.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED));
+    let left = (is_left && waiting(evidence).is_some())
+        .then(|| format!("an earlier boot has left `{ATTRIBUTE} = {ALLOWED}`: ECS places tasks on the instance"));
+    Some([error_chain(error)].into_iter().chain(left).collect())
 }
 
 fn lines_of_missing(daemons: Vec<DaemonState>) -> Option<Vec<String>> {

@@ -173,7 +173,7 @@ impl CommandContext {
         let shown = redaction::cluster(cluster);
         let text =
             format!("cluster `{shown}` is named now, so the agent may start; {VERIFY_UNIT} verifies the registration");
-        let verdict = Verdict::Waiting { text, finding: None };
+        let verdict = Verdict::Waiting { text, finding: None, container_instance_arn: None };
         self.report_locally(&document(&verdict, Some(cluster), &[]), false);
         if let Some(control) = Control::new(disk)
             && let Err(error) = control.queue("start", VERIFY_UNIT).await

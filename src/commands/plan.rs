@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::gather::{self, Gathered};
 use crate::plan::{Plan, Refusal};
 use crate::redaction::error_chain;
-use crate::render::{Progress, as_json, document, plan_json, plan_text, warning_lines};
+use crate::render::{Progress, as_json, document, plan_json, plan_text, policy_json, warning_lines};
 use crate::retry::Deadline;
 use crate::settings::Warning;
 use crate::settings::merge::merge;
@@ -19,20 +19,24 @@ use crate::settings::warning;
 use crate::verify;
 
 impl CommandContext {
-    /// `plan`: prints the plan. It changes nothing.
-    pub async fn plan(self) -> CommandOutput {
+    /// `plan`: prints the plan, or with `iam` the policy that it needs. It changes nothing.
+    pub async fn plan(self, iam: bool) -> CommandOutput {
         let progress = Progress::new(self.shows_progress);
         progress.say("reading instance metadata, tags and the host");
         let planned = self.make_plan(&mut Phases::new(self.start), true).await;
         progress.clear();
-        let plan = match planned {
-            Ok((plan, _)) => plan,
+        let (plan, gathered) = match planned {
+            Ok(planned) => planned,
             Err(error) => {
                 let verdict = verify::explained(&self.host_clients, error).await;
                 return self.verdict_output(&document(&verdict, None, &[]), verdict.exit());
             }
         };
-        let stdout = if self.json { as_json(&plan_json(&plan)) } else { plan_text(&plan) };
+        let stdout = match (iam, self.json) {
+            (true, _) => as_json(&policy_json(&decide::policy::statements(&gathered.settings, &plan))),
+            (false, true) => as_json(&plan_json(&plan)),
+            (false, false) => plan_text(&plan),
+        };
         CommandOutput { stdout, stderr: warning_lines(&plan.warnings), exit: Exit::Done }
     }
 

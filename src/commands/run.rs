@@ -165,7 +165,7 @@ impl CommandContext {
         } else {
             format!("configured; {VERIFY_UNIT} verifies the registration")
         };
-        let verdict = Verdict::Waiting { text, finding: None };
+        let verdict = Verdict::Waiting { text, finding: None, container_instance_arn: None };
         let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
         // Before the start of the unit, because its verdict must be the last one that is stored.
         self.report_locally(&document, true);

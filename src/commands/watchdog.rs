@@ -73,7 +73,7 @@ impl HangReport {
 fn name(command: &HostCommand) -> &'static str {
     match command {
         HostCommand::Run(_) => "run",
-        HostCommand::Plan => "plan",
+        HostCommand::Plan { .. } => "plan",
         HostCommand::Guard { .. } => "guard",
         HostCommand::Verify { .. } => "verify",
         HostCommand::Doctor { .. } => "doctor",

@@ -9,6 +9,7 @@ mod gpu;
 pub mod guard;
 pub mod late;
 mod maintenance;
+pub mod policy;
 mod switched_key;
 mod units;
 

@@ -214,7 +214,7 @@ pub struct Evidence {
     /// How long ago the agent was first observed as registered; in doctor, how long the unit of an agent has run that
     /// never connected.
     pub registered_for: Option<Duration>,
-    /// The daemons that must run before the instance takes tasks; `None` if none must, or nothing waits for them (doctor).
+    /// The daemons that must run before the instance takes tasks; `None` if none must.
     pub task_hold: Option<TaskHold>,
     /// The expected cluster as ECS describes it.
     pub cluster: Option<Result<DescribedClusters, AwsError>>,

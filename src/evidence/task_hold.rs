@@ -57,9 +57,11 @@ pub struct DaemonState {
     pub detail: String,
 }
 
-/// What verify has observed about the daemons.
+/// What was observed about the daemons.
 #[derive(Debug, Default)]
 pub struct TaskHold {
+    /// Whether verify waits for them. Otherwise they were observed once, for doctor.
+    pub waits: bool,
     /// The daemons that must run here.
     pub required: Option<Result<Vec<RequiredDaemon>, AwsError>>,
     /// The tasks that the agent knows.
@@ -150,6 +152,8 @@ impl TaskHold {
         } else if let Some((task, _)) = tasks.last() {
             let reason = redaction::line(&task.stopped_reason);
             if reason.is_empty() { "its task stopped".to_owned() } else { format!("its task stopped: {reason}") }
+        } else if let (None, Some(Err(error))) = (daemon.fault, &self.placed) {
+            format!("its task is not known: {}", redaction::error_chain(error))
         } else {
             daemon.fault.map_or("ECS has placed no task of it", DaemonFault::text).to_owned()
         };
@@ -162,7 +166,7 @@ impl DaemonFault {
         match self {
             DaemonFault::NoService => "the cluster has no service with this name",
             DaemonFault::Inactive => "the service is not ACTIVE",
-            DaemonFault::NotDaemon => "the service has not the scheduling strategy DAEMON",
+            DaemonFault::NotDaemon => "the service does not have the scheduling strategy DAEMON",
             DaemonFault::Excluded => "its placement constraints exclude this instance",
         }
     }

@@ -19,7 +19,7 @@ pub use check::{check_json, check_summary, check_text};
 pub use doctor::{considered_text, doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
-pub use plan::{plan_json, plan_text, warning_lines};
+pub use plan::{plan_json, plan_text, policy_json, warning_lines};
 pub use progress::Progress;
 pub use prometheus::prometheus_text;
 pub use timeline::timeline_text;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
@@ -60,6 +61,11 @@ pub fn plan_json(plan: &Plan) -> Value {
         });
     }
     redaction::json(document)
+}
+
+/// The IAM policy document of `plan --iam`.
+pub fn policy_json(statements: &impl Serialize) -> Value {
+    redaction::json(json!({"Version": "2012-10-17", "Statement": statements}))
 }
 
 /// The text of `plan`.

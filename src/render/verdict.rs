@@ -253,7 +253,9 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> V
             document.also = also.iter().map(finding_document).collect();
             document.container_instance_arn = container_instance_arn.as_deref().map(redaction::line);
         }
-        Verdict::Waiting { .. } => {}
+        Verdict::Waiting { container_instance_arn, .. } => {
+            document.container_instance_arn = container_instance_arn.as_deref().map(redaction::line);
+        }
     }
     document.limit_evidence();
     document

@@ -81,9 +81,15 @@ fn log(document: &VerdictDocument, is_handed_over: bool) {
         VerdictState::Waiting if is_handed_over => {
             event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification continues in ecs-bootstrap-verify.service")
         }
+        VerdictState::Waiting if !arn.is_empty() => {
+            event!(info, journal::MESSAGE_ID_WAITING, "the instance is registered, and not ready yet")
+        }
         VerdictState::Waiting => event!(info, journal::MESSAGE_ID_WAITING, "the instance is not registered yet"),
         VerdictState::Unknown => {
             event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, and no known cause fits")
+        }
+        VerdictState::Failed if !arn.is_empty() => {
+            event!(warn, journal::MESSAGE_ID_FAILED, "the instance is registered, and not ready")
         }
         VerdictState::Failed | VerdictState::None => {
             event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register")

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use tokio::time::Instant;
 
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, DescribedService};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{DaemonFault, RequiredDaemon};
+use crate::evidence::task_hold::{DaemonFault, RequiredDaemon, TaskHold};
 use crate::retry::Deadline;
 
 /// The limit for all calls that find out which daemons must run here.
-const ALL_CALLS: Duration = Duration::from_secs(60);
+pub(super) const ALL_CALLS: Duration = Duration::from_secs(60);
 
 /// What the observer keeps about the wait for daemons.
 #[derive(Default)]
@@ -35,6 +36,27 @@ impl HoldState {
     }
 }
 
+/// The daemons and their tasks as they are now, for doctor; `None` if nothing waits for daemons, or the agent has not
+/// registered.
+pub(super) async fn observe_once(
+    host_clients: &HostClients,
+    evidence: &Evidence,
+    region: &str,
+    deadline: Deadline,
+) -> Option<TaskHold> {
+    let expected = evidence.expectation.as_ref()?;
+    let (conditions, id) = (expected.ready.as_ref()?, expected.instance_id.as_ref()?);
+    let (cluster, _) = evidence.joined_as()?;
+    let named = conditions.named().map(<[String]>::to_vec);
+    let required = required(host_clients, region, &cluster, id, named, deadline);
+    let (required, known) = join(required, host_clients.agent.tasks(deadline)).await;
+    let known = known.and_then(|claim| claim.trusted(|_| None)).unwrap_or_default();
+    let arns: Vec<String> = known.iter().map(|task| task.arn.clone()).collect();
+    let placed = async { host_clients.aws(region).await?.placed_tasks(&cluster, &arns, deadline).await };
+    let placed = if arns.is_empty() { None } else { Some(placed.await) };
+    Some(TaskHold { required: Some(required), known, placed, ..TaskHold::default() })
+}
+
 /// The daemons that must run on this instance: the named ones, or all that ECS places here.
 pub(super) async fn required(
     host_clients: &HostClients,
@@ -42,8 +64,8 @@ pub(super) async fn required(
     cluster: &str,
     instance_id: &str,
     named: Option<Vec<String>>,
+    deadline: Deadline,
 ) -> Result<Vec<RequiredDaemon>, AwsError> {
-    let deadline = Deadline::after(ALL_CALLS);
     let aws = host_clients.aws(region).await?;
     let is_named = named.is_some();
     let names = match named {

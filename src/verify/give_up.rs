@@ -136,7 +136,7 @@ pub(super) fn judge(evidence: &Evidence, diagnosis: &Diagnosis) -> Option<Verdic
     }
     match diagnosis.found.first() {
         Some(first) if first.cause.class == Class::Waiting => {
-            Some(Verdict::Waiting { text: first.cause.title.to_owned(), finding: Some(first.clone()) })
+            Some(waiting(evidence, first.cause.title, Some(first.clone())))
         }
         _ => Some(failed(evidence, diagnosis.found.clone())),
     }
@@ -180,43 +180,60 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 /// The verdict of a single observation (doctor): what is still pending results in a waiting verdict, not in a failure.
 pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis) -> Verdict {
     let findings = diagnosis.found.clone();
+    let since = evidence.agent_runs_for();
+    let limits = evidence.expectation.as_ref().map(|expected| {
+        let of_daemons = expected.ready.as_ref().map_or(Duration::ZERO, |ready| ready.deadline);
+        (expected.deadline, expected.deadline.saturating_add(of_daemons))
+    });
+    let (deadline, of_daemons) = limits.unwrap_or_default();
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
+        let is_about_daemons = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
+        if is_about_daemons && since.is_some_and(|since| since < of_daemons) {
+            let finding = findings.into_iter().next();
+            return waiting(evidence, "the instance is registered, and its daemons do not run yet", finding);
+        }
         return first_broken(evidence, findings);
     }
     if let Some(ready) = &diagnosis.ready {
         return Verdict::Ready(with_notes(ready.clone(), evidence));
     }
-    let waiting = |text: &str, finding| Verdict::Waiting { text: text.to_owned(), finding };
     if let Some(finding) = findings.into_iter().next() {
-        return waiting(finding.cause.title, Some(finding));
+        return waiting(evidence, finding.cause.title, Some(finding));
     }
     if evidence.container_instance_arn().is_some() {
         let text = match registered(evidence) {
-            Some(_) => "the instance is registered, and takes no tasks until its daemons run (`ready.daemons`)",
+            Some(_) => "the instance is registered, and does not take tasks yet (`ready.daemons`)",
             None => "the instance is registered, but its agent is not connected",
         };
-        return waiting(text, None);
+        return waiting(evidence, text, None);
     }
-    let since = evidence.agent_runs_for();
-    let deadline = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
     if evidence.user_data_runs() || since.is_some_and(|since| since < deadline) {
-        return waiting("the agent has not registered yet", None);
+        return waiting(evidence, "the agent has not registered yet", None);
     }
     verdict_of(evidence)
+}
+
+fn waiting(evidence: &Evidence, text: &str, finding: Option<FoundCause>) -> Verdict {
+    let container_instance_arn = evidence.container_instance_arn().map(str::to_owned);
+    Verdict::Waiting { text: text.to_owned(), finding, container_instance_arn }
 }
 
 pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
     failed(evidence, diagnose(evidence).found)
 }
 
-/// The preliminary verdict while user data runs, with an id that changes with the verdict. User data may never end, so
-/// these are reported at once: a start that waits for itself, or cloud-init that hangs. Any other fault is reported
-/// after `limit`.
+/// The preliminary verdict while user data runs or the instance waits for daemons, with an id that changes with the verdict.
+/// User data may never end, so these are reported at once: a start that waits for itself, or cloud-init that hangs. Any other
+/// fault is reported after `limit`.
 pub(super) fn interim(
     evidence: &Evidence,
     mut findings: Vec<FoundCause>,
     limit: Duration,
 ) -> Option<(String, Verdict)> {
+    if let Some(hold) = evidence.task_hold.as_ref().filter(|_| registered(evidence).is_some()) {
+        let text = format!("the instance is registered, and waits for {}", hold.waiting_for());
+        return Some((text.clone(), waiting(evidence, &text, None)));
+    }
     if !evidence.held_by_user_data() {
         return None;
     }
@@ -230,7 +247,7 @@ pub(super) fn interim(
     let finding = (!findings.is_empty()).then(|| findings.swap_remove(0));
     let id = finding.as_ref().map_or("", |finding| finding.cause.id).to_owned();
     let text = "user data has not ended (cloud-final.service), and the agent starts after it".to_owned();
-    Some((id, Verdict::Waiting { text, finding }))
+    Some((id, waiting(evidence, &text, finding)))
 }
 
 fn with_notes(registration: Registration, evidence: &Evidence) -> Ready {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::daemons::required;
+use super::daemons::{ALL_CALLS, required};
 use super::give_up::WaitState;
 use super::observe::Observer;
 use super::requests::Probing;
@@ -108,9 +108,10 @@ impl<'a> Observer<'a> {
         let (cluster, _) = self.evidence.joined_as()?;
         Some(match probe {
             Probe::RequiredDaemons => {
+                let all_calls = Deadline::after(ALL_CALLS);
                 let (named, id) = (conditions.named().map(<[String]>::to_vec), expected.instance_id.clone()?);
                 Box::pin(async move {
-                    Observation::RequiredDaemons(required(host_clients, &region, &cluster, &id, named).await)
+                    Observation::RequiredDaemons(required(host_clients, &region, &cluster, &id, named, all_calls).await)
                 })
             }
             Probe::PlacedTasks => {
@@ -137,6 +138,7 @@ impl<'a> Observer<'a> {
         }
         let is_unregistered = self.evidence.introspection.is_some() && self.evidence.container_instance_arn().is_none();
         let hold = self.evidence.task_hold.get_or_insert_default();
+        hold.waits = true;
         if is_unregistered {
             hold.began_unregistered = true;
             hold.allowed = None;

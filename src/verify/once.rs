@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
+use super::daemons::observe_once;
 use super::logs::{CONTAINER, container_log, read_logs};
 use crate::boundary::HostClients;
 use crate::boundary::aws::AwsErrorKind;
@@ -138,7 +139,7 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
             Ok(aws) => aws,
             Err(error) => return Some((None, Some(Err(error)), None)),
         };
-        let cluster = expected.cluster.unwrap_or_else(|| "default".to_owned());
+        let cluster = expected.cluster.clone().unwrap_or_else(|| "default".to_owned());
         let known = async {
             match &arn {
                 Some(arn) => Some(aws.container_instance(&cluster, arn, soon).await),
@@ -150,8 +151,12 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
             join3(probe::network(host_clients, Some(region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
-    let (host, api) = join(host, api).await;
-    evidence.host = host;
+    let daemons = async {
+        let region = expected.region.as_deref().or(region)?;
+        observe_once(host_clients, evidence, region, soon).await
+    };
+    let (host, api, daemons) = join3(host, api, daemons).await;
+    (evidence.host, evidence.task_hold) = (host, daemons);
     if let Some((network, cluster, registration)) = api {
         (evidence.network, evidence.cluster, evidence.container_instance) = (network, cluster, registration);
     }

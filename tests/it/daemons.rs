@@ -137,3 +137,47 @@ fn after_a_reboot_tasks_are_held_until_the_daemons_run_again() {
     let (web, mesh) = (placed(&instance, "web").expect("a task"), placed(&instance, "mesh").unwrap());
     assert!(web.placed - mesh.placed >= Duration::from_secs(1));
 }
+
+#[test]
+fn doctor_names_a_daemon_that_does_not_run() {
+    let stuck = Service { starts_after: None, ..Service::daemon("mesh") };
+    let instance = with([Service::daemon("log"), stuck]);
+    let setting = ["--set", ALL_DAEMONS];
+    assert_eq!(run(&instance, &[ALL_DAEMONS, "ready.deadline=2s", "verify.deadline=1s"]).code, Some(13));
+    std::thread::sleep(Duration::from_secs(1));
+    let doctor = instance.run(&[&["doctor"], &setting[..]].concat());
+    assert_eq!(doctor.code, Some(13), "{doctor:?}");
+    assert!(doctor.stdout.contains("[daemons-not-running]"), "{doctor:?}");
+    assert!(doctor.stdout.contains("`mesh`: its task is PENDING"), "{doctor:?}");
+    // The daemon starts, and the verification runs again.
+    instance.aws.change(|aws| {
+        aws.services.iter_mut().for_each(|service| service.starts_after = Some(Duration::ZERO));
+        aws.tasks.iter_mut().for_each(|task| task.service.starts_after = Some(Duration::ZERO));
+    });
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    let doctor = instance.run(&[&["doctor"], &setting[..]].concat());
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    assert!(doctor.stdout.contains("daemons run: `log`, `mesh`"), "{doctor:?}");
+}
+
+#[test]
+fn while_it_waits_status_says_for_what() {
+    let stuck = Service { starts_after: None, ..Service::daemon("mesh") };
+    let instance = with([stuck]);
+    let running = instance.start(&["run", "--wait", "--set", ALL_DAEMONS, "--set", "ready.deadline=20s"]);
+    let begun = Instant::now();
+    loop {
+        let status = std::fs::read_to_string(instance.disk.path("run/ecs-bootstrap/status.json")).unwrap_or_default();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+        let text = status["text"].as_str().unwrap_or_default();
+        if text == "waiting: the instance is registered, and waits for the daemons `mesh` (its task is PENDING)" {
+            assert_eq!(status["verdict"], "waiting");
+            assert!(status["container_instance_arn"].is_string(), "{status}");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "{text}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    instance.aws.change(|aws| aws.tasks.iter_mut().for_each(|task| task.service.starts_after = Some(Duration::ZERO)));
+    assert_eq!(running.wait().code, Some(0));
+}

@@ -24,6 +24,7 @@ mod confusion;
 mod contract;
 /// The fuzzer's seeds on the stable toolchain.
 mod corpus;
+/// `ready.daemons`: tasks are held back until daemons run.
 mod daemons;
 /// `ecs-rollout` against the simulated ECS API.
 mod deploy;
@@ -39,6 +40,8 @@ mod file_systems;
 mod guard;
 /// Slow or unusual hosts without a fault, for which no cause is reported.
 mod healthy_hosts;
+/// `plan --iam`: the policy for the settings in force.
+mod iam;
 /// The process on the agent's port: when its answers are trusted.
 mod introspection_port;
 /// The metric of the time from launch to ready.

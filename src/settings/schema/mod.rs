@@ -4,7 +4,7 @@
 //! A new setting needs a field of [`Settings`], its default there, and one entry here. Settings files, the environment,
 //! the command line, error texts, "did you mean", the man page and the reference page are made from that entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
@@ -439,12 +439,17 @@ fn texts(raw: &Raw) -> Option<Vec<String>> {
 fn daemons(raw: &Raw) -> Option<Daemons> {
     let is_name = |name: &String| {
         let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        (1..=255).contains(&name.len()) && name.bytes().all(fits)
+        let is_word = ["all", "none"].iter().any(|word| name.eq_ignore_ascii_case(word));
+        (1..=255).contains(&name.len()) && name.bytes().all(fits) && !is_word
     };
     match raw {
         Raw::Text(text) if text == "none" => Some(Daemons::None),
         Raw::Text(text) if text == "all" => Some(Daemons::All),
-        _ => texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name)).map(Daemons::Named),
+        _ => {
+            let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
+            let names: BTreeSet<String> = names.into_iter().collect();
+            Some(Daemons::Named(names.into_iter().collect()))
+        }
     }
 }
 

@@ -61,8 +61,10 @@ fn daemons_are_named_or_all_or_none() {
     for (raw, value) in [
         (text("none"), Some(Daemons::None)),
         (text("all"), Some(Daemons::All)),
-        (text("mesh, log-router"), named(&["mesh", "log-router"])),
-        (Raw::List(vec![text("all")]), named(&["all"])),
+        (text("mesh, log-router,mesh"), named(&["log-router", "mesh"])),
+        (Raw::List(vec![text("all"), text("mesh")]), None),
+        (text("ALL"), None),
+        (text("none,mesh"), None),
         (text(""), None),
         (Raw::List(Vec::new()), None),
         (text("a service"), None),

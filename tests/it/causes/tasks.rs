@@ -78,3 +78,13 @@ fn with_allow_a_daemon_that_does_not_run_is_a_note() {
     ExpectedNote("daemons-not-running", "`mesh`: its task is PENDING").check(&outcome);
     assert!(outcome.stdout.contains("daemons run: `log`\n"), "{}", outcome.stdout);
 }
+
+#[test]
+fn with_allow_a_failed_call_is_a_note() {
+    let instance = with([Service::daemon("mesh")]).aws_fault("ListServices", Fault::denied("ecs:ListServices"));
+    let outcome = run(&instance, &[ALL_DAEMONS, SOON, "ready.at-deadline=allow"]);
+    ExpectedNote("hold-denied", "ecs:ListServices: denied").check(&outcome);
+    let instance = with([Service::daemon("mesh")]).aws_fault("DescribeTasks", Fault::denied("ecs:DescribeTasks"));
+    let outcome = run(&instance, &[ALL_DAEMONS, SOON, "ready.at-deadline=allow"]);
+    ExpectedNote("daemons-not-running", "`mesh`: its task is not known: ecs:DescribeTasks: denied").check(&outcome);
+}

@@ -5,6 +5,7 @@
 
 mod json;
 mod parts;
+pub(crate) use parts::role;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -115,7 +115,7 @@ fn precedence() -> String {
 pub(super) fn default_of(name: &str, defaults: &Value) -> String {
     let path = name.replace('-', "_");
     let value = match path.split_once('.') {
-        Some((table @ ("derive" | "signal"), inner)) => &defaults[table][inner]["value"],
+        Some((table @ ("derive" | "ready" | "signal"), inner)) => &defaults[table][inner]["value"],
         _ => &defaults[path.replace('.', "_")]["value"],
     };
     match value {
@@ -401,7 +401,7 @@ fn installed_files(package: &str) -> String {
 }
 
 /// The policies of the instances' role in cluster.yaml: policy, statement and actions.
-pub(super) fn role() -> Vec<(String, String, Vec<String>)> {
+pub(crate) fn role() -> Vec<(String, String, Vec<String>)> {
     let template = file("packaging/cloudformation/cluster.yaml");
     let begin =
         template.find("Description: !Sub Role of the agent and ecs-bootstrap on the instances").expect("the role");
@@ -485,6 +485,7 @@ fn limits_of_time() -> String {
             row("gather, decide and apply together", deadline("run.deadline"), "`run.deadline`"),
             row("the instance has not registered", deadline("verify.deadline"), "`verify.deadline`"),
             row("a registered agent is disconnected", deadline("verify.window"), "`verify.window`"),
+            row("the daemons do not run after the registration", deadline("ready.deadline"), "`ready.deadline`"),
             row("`prepare-image` and `reset-agent`", deadline("run.deadline"), "`run.deadline`"),
             row("`guard` waits for the lock of a run", seconds("src/commands/guard.rs", "LOCK_WAIT"), ""),
             row("`guard` waits for a GPU device", seconds("src/commands/guard.rs", "GPU_WAIT"), ""),

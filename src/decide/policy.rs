@@ -1,0 +1,215 @@
+//! The IAM policy that the role of an instance needs, for the settings in force (`plan --iam`).
+//!
+//! In: the settings and the plan. Out: statements, one for each reason. Resources are named as far as the plan knows them;
+//! `*` stands for a region, an account or a name that it does not know.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::ecs_config::{effective, read};
+use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
+use crate::settings::{Settings, TagsApi, TagsSettings};
+
+/// A statement of an IAM policy document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Statement {
+    /// The reason, in one word.
+    pub sid: &'static str,
+    effect: &'static str,
+    /// The allowed actions.
+    pub action: Vec<&'static str>,
+    /// The ARNs.
+    pub resource: Vec<String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    condition: Map<String, Value>,
+}
+
+impl Statement {
+    fn new(sid: &'static str, action: &[&'static str], resource: impl Into<String>) -> Statement {
+        let (action, resource) = (action.to_vec(), vec![resource.into()]);
+        Statement { sid, effect: "Allow", action, resource, condition: Map::new() }
+    }
+
+    fn only_if(mut self, operator: &str, key: &str, value: impl Into<Value>) -> Statement {
+        let condition = self.condition.entry(operator).or_insert_with(|| json!({}));
+        condition[key] = value.into();
+        self
+    }
+}
+
+/// The least permissions of the agent and of ecs-bootstrap. Those of tasks are not in it: images, logs, their own roles.
+pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
+    let names = Names::of(&plan.expectation, plan.cluster.as_ref().map(|cluster| cluster.value.as_str()));
+    let mut statements = of_agent(&names, plan);
+    statements.extend(of_cluster(&names, settings));
+    statements.extend(of_signals(&names, settings));
+    if let Some(ready) = &plan.expectation.ready {
+        statements.extend(of_daemons(&names, ready));
+    }
+    statements
+}
+
+/// The parts of ARNs.
+struct Names<'p> {
+    partition: &'static str,
+    region: &'p str,
+    account: &'p str,
+    cluster: &'p str,
+}
+
+impl<'p> Names<'p> {
+    fn of(expectation: &'p Expectation, cluster: Option<&'p str>) -> Names<'p> {
+        // A cluster that is named by its ARN can be in another region.
+        let of_cluster = cluster.and_then(region_and_account);
+        let region = of_cluster.map(|(region, _)| region).or(expectation.region.as_deref()).unwrap_or("*");
+        let account = of_cluster.map(|(_, account)| account).or(expectation.account.as_deref()).unwrap_or("*");
+        // ARNs of GovCloud and of China have partitions of their own (AWS IAM User Guide, "Amazon Resource Names").
+        let partition = match region {
+            "*" => "*",
+            _ if region.starts_with("us-gov-") => "aws-us-gov",
+            _ if region.starts_with("cn-") => "aws-cn",
+            _ => "aws",
+        };
+        Names { partition, region, account, cluster: cluster.map_or("*", cluster_name) }
+    }
+
+    fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account)
+    }
+
+    fn cluster_arn(&self) -> String {
+        self.arn("ecs", &format!("cluster/{}", self.cluster))
+    }
+
+    /// All resources of this type in the cluster.
+    fn in_cluster(&self, resource: &str) -> String {
+        self.arn("ecs", &format!("{resource}/{}/*", self.cluster))
+    }
+
+    /// The statement, limited to the cluster.
+    fn within_cluster(&self, statement: Statement) -> Statement {
+        statement.only_if("ArnEquals", "ecs:cluster", self.cluster_arn())
+    }
+}
+
+/// The calls of the agent (Amazon ECS Developer Guide, "Amazon ECS container instance IAM role").
+fn of_agent(names: &Names<'_>, plan: &Plan) -> Vec<Statement> {
+    let lines = read(&plan.ecs_config.new);
+    let config = effective(&lines);
+    let value = |name: &str| config.get(name).map(|line| line.value.trim()).filter(|value| !value.is_empty());
+    let mut serve = vec!["ecs:Poll", "ecs:StartTelemetrySession"];
+    if value("ECS_ENABLE_SPOT_INSTANCE_DRAINING").is_some_and(|value| value != "false") {
+        serve.push("ecs:UpdateContainerInstancesState");
+    }
+    let join = [
+        "ecs:DeregisterContainerInstance",
+        "ecs:RegisterContainerInstance",
+        "ecs:SubmitAttachmentStateChanges",
+        "ecs:SubmitContainerStateChange",
+        "ecs:SubmitTaskStateChange",
+    ];
+    let mut statements = vec![
+        Statement::new("JoinThisCluster", &join, names.cluster_arn()),
+        names.within_cluster(Statement::new("ServeThisCluster", &serve, names.in_cluster("container-instance"))),
+        Statement::new("DiscoverPollEndpoint", &["ecs:DiscoverPollEndpoint"], "*"),
+    ];
+    let propagates = value("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM").is_some_and(|value| value != "none");
+    if propagates || value("ECS_CONTAINER_INSTANCE_TAGS").is_some() {
+        let tag = Statement::new("TagOnRegistration", &["ecs:TagResource"], names.in_cluster("container-instance"));
+        statements.push(tag.only_if("StringEquals", "ecs:CreateAction", "RegisterContainerInstance"));
+    }
+    if propagates {
+        statements.push(Statement::new("ReadTheTagsToPropagate", &["ec2:DescribeTags"], "*"));
+    }
+    statements
+}
+
+/// The calls that find the cluster, and that verify the registration.
+fn of_cluster(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
+    let mut statements = vec![
+        Statement::new("DescribeThisCluster", &["ecs:DescribeClusters"], names.cluster_arn()),
+        names.within_cluster(Statement::new(
+            "DescribeItsContainerInstances",
+            &["ecs:DescribeContainerInstances"],
+            names.in_cluster("container-instance"),
+        )),
+    ];
+    if settings.tags_api.value == TagsApi::Auto && settings.tags_settings.value != TagsSettings::None {
+        statements.push(Statement::new("ReadTheTagsOfTheInstance", &["ec2:DescribeTags"], "*"));
+    }
+    if !settings.cluster_tags.value.is_empty() {
+        statements.push(Statement::new("ListClusters", &["ecs:ListClusters"], "*"));
+        let all = names.arn("ecs", "cluster/*");
+        statements.push(Statement::new("ReadTheTagsOfClusters", &["ecs:DescribeClusters"], all));
+    }
+    statements
+}
+
+/// The calls of `signal.*`.
+fn of_signals(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
+    let signal = &settings.signal;
+    let mut statements = Vec::new();
+    let finds_stack = signal.cloudformation.value && (signal.stack.value.is_none() || signal.resource.value.is_none());
+    let is_in_group = signal.lifecycle.value || signal.unhealthy.value;
+    if finds_stack || is_in_group {
+        statements.push(Statement::new("FindStackAndGroup", &["ec2:DescribeTags"], "*"));
+    }
+    if signal.cloudformation.value {
+        let stack = signal.stack.value.as_deref().unwrap_or("*");
+        let stack = if stack.starts_with("arn:") {
+            stack.to_owned()
+        } else {
+            names.arn("cloudformation", &format!("stack/{stack}/*"))
+        };
+        statements.push(Statement::new("SignalTheStack", &["cloudformation:SignalResource"], stack));
+    }
+    let group = names.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/*");
+    if is_in_group {
+        statements.push(Statement::new("CountInstancesInService", &["autoscaling:DescribeAutoScalingGroups"], "*"));
+    }
+    if signal.lifecycle.value {
+        let complete = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"];
+        statements.push(Statement::new("FindTheLaunchHook", &["autoscaling:DescribeLifecycleHooks"], "*"));
+        statements.push(Statement::new("CompleteTheLaunchHook", &complete, group.clone()));
+    }
+    if signal.unhealthy.value {
+        statements.push(Statement::new("ReportUnhealthy", &["autoscaling:SetInstanceHealth"], group));
+    }
+    if signal.instance_tags.value {
+        let prefix = &settings.tags_prefix.value;
+        let keys = ["verdict", "cause"].map(|key| format!("{prefix}{key}"));
+        let tag = Statement::new("TagInstanceWithVerdict", &["ec2:CreateTags"], names.arn("ec2", "instance/*"));
+        statements.push(tag.only_if("ForAllValues:StringEquals", "aws:TagKeys", json!(keys)));
+    }
+    if signal.cloudwatch.value {
+        let metric = Statement::new("StoreTheLaunchMetric", &["cloudwatch:PutMetricData"], "*");
+        statements.push(metric.only_if("StringEquals", "cloudwatch:namespace", "ecs-bootstrap"));
+    }
+    statements
+}
+
+/// The calls of `ready.daemons`.
+fn of_daemons(names: &Names<'_>, ready: &ReadyConditions) -> Vec<Statement> {
+    let services = match ready.named() {
+        Some(daemons) => {
+            daemons.iter().map(|name| names.arn("ecs", &format!("service/{}/{name}", names.cluster))).collect()
+        }
+        None => vec![names.in_cluster("service")],
+    };
+    let mut statements = vec![
+        Statement { resource: services, ..Statement::new("ReadDaemons", &["ecs:DescribeServices"], "") },
+        Statement::new("ReadTaskDefinitions", &["ecs:DescribeTaskDefinition"], "*"),
+        Statement::new("ReadTasks", &["ecs:DescribeTasks"], names.in_cluster("task")),
+        Statement::new("EvaluatePlacementConstraints", &["ecs:ListContainerInstances"], names.cluster_arn()),
+        names.within_cluster(Statement::new(
+            "AllowTasksOnTheInstance",
+            &["ecs:PutAttributes"],
+            names.in_cluster("container-instance"),
+        )),
+    ];
+    if ready.named().is_none() {
+        statements.push(names.within_cluster(Statement::new("FindDaemons", &["ecs:ListServices"], "*")));
+    }
+    statements
+}
