@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState};
+use crate::evidence::task_hold::{DaemonState, allows_tasks};
 use crate::plan::{cluster_name, region_and_account};
 use crate::redaction::{self, error_chain};
 
@@ -49,10 +49,10 @@ pub fn takes_tasks(evidence: &Evidence) -> bool {
     }
     let described =
         evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
-    let attribute = described.map(|one| one.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED));
     match &evidence.task_hold {
-        Some(hold) if hold.waits => hold.is_allowed() || (!hold.began_unregistered && attribute == Some(true)),
-        _ => attribute.unwrap_or(true),
+        Some(hold) if hold.waits => hold.is_allowed() || described.is_some_and(|one| hold.is_allowed_by(one)),
+        Some(hold) => described.is_none_or(|one| hold.is_allowed_by(one)),
+        None => described.is_none_or(allows_tasks),
     }
 }
 
@@ -80,7 +80,7 @@ pub fn registered(evidence: &Evidence) -> Option<Registration> {
         }
     };
     let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());
-    let daemons = evidence.task_hold.as_ref().and_then(|hold| hold.daemons()).unwrap_or_default();
+    let daemons = evidence.task_hold.as_ref().and_then(|hold| hold.states()).unwrap_or_default();
     Some(Registration { cluster, container_instance_arn, agent_connected, how, daemons })
 }
 

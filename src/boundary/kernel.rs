@@ -140,6 +140,15 @@ pub fn uptime(disk: &Disk) -> Option<u64> {
     text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()
 }
 
+/// When PID 1 started, in hundredths of a second since the kernel started (proc_pid_stat(5); `USER_HZ` is 100). In a container
+/// this is the start of the container.
+pub fn init_started(disk: &Disk) -> Option<u64> {
+    const FIELD: usize = 22;
+    const FIRST_AFTER_NAME: usize = 3;
+    let stat = text(disk, "/proc/1/stat")?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(FIELD - FIRST_AFTER_NAME)?.parse().ok()
+}
+
 /// The process that has the socket with this inode number open. Processes of other users, and processes with more
 /// capabilities than this one, are not found.
 pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
@@ -170,6 +179,13 @@ fn text(disk: &Disk, path: &str) -> Option<String> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    #[test]
+    fn the_start_of_pid_1_is_found_behind_any_name() {
+        let stat = "1 (sys) temd) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 3252981 1 1 1\n";
+        assert_eq!(init_started(&with(&[("proc/1/stat", stat)]).1), Some(3_252_981));
+        assert_eq!(init_started(&with(&[("proc/1/stat", "1 (a) S 0")]).1), None);
+    }
+
     #[test]
     fn a_file_system_is_read_only_by_its_own_options_and_not_by_those_of_a_mount() {
         let mounts = "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\

@@ -156,7 +156,7 @@ pub static ALL: &[&Cause] = &[
     &tasks::DENIED,
     &tasks::CALL_FAILED,
     &tasks::NOT_RUNNING,
-    &tasks::PLACED_EARLY,
+    &tasks::TASK_NOT_HELD,
     &lifecycle::ENDING,
     &lifecycle::WARM_POOL_WAITING,
     &lifecycle::DRAINING,

@@ -5,7 +5,7 @@ use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState, TaskHold};
+use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState, TaskHold, allows_tasks};
 use crate::exit::Exit;
 use crate::readiness::{registered, takes_tasks};
 use crate::redaction::error_chain;
@@ -15,11 +15,11 @@ const DEFAULTS: Cause = Cause { layer: Layer::Tasks, when_registered: true, ..Ca
 /// A daemon does not run.
 pub(super) static NOT_RUNNING: Cause = Cause {
     id: "daemons-not-running",
-    title: "the instance is registered, and a daemon that `ready.daemons` names does not run on it",
+    title: "the instance is registered, and a daemon that `ready.daemons` requires does not run on it",
     symptoms: "the container instance is ACTIVE and its agent connected, and tasks with the placement constraint \
                `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
-    proof: "a service of `ready.daemons` has no task on this instance that is RUNNING, and HEALTHY if an essential container \
-            has a health check; if a call of ECS fails, the cause is `hold-denied` or `hold-call-failed`",
+    proof: "a service of `ready.daemons` has no task of this boot on this instance that is RUNNING, and HEALTHY if an \
+            essential container has a health check; if a call of ECS fails, the cause is `hold-denied` or `hold-call-failed`",
     look_alikes: &["hold-denied", "hold-call-failed"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
@@ -33,9 +33,9 @@ pub(super) static NOT_RUNNING: Cause = Cause {
         if blocking_call(evidence).is_some() {
             return None;
         }
-        lines_of_missing(hold.daemons()?)
+        lines_of_missing(hold.states()?)
     },
-    note: |evidence| lines_of_missing(allowed_after_deadline(evidence)?.daemons()?),
+    note: |evidence| lines_of_missing(allowed_after_deadline(evidence)?.states()?),
     ..DEFAULTS
 };
 
@@ -55,7 +55,7 @@ pub(super) static DENIED: Cause = Cause {
              `systemctl restart ecs-bootstrap-verify --no-block`",
     source: "Amazon ECS Service Authorization Reference",
     check: |evidence| failed(blocking_call(evidence)?, evidence, true),
-    note: |evidence| failed(allowed_after_deadline(evidence)?.failed_call()?, evidence, true),
+    note: |evidence| failed(noted_call(evidence)?, evidence, true),
     ..DEFAULTS
 };
 
@@ -74,12 +74,12 @@ pub(super) static CALL_FAILED: Cause = Cause {
     remedy: "see the error in the evidence; `systemctl restart ecs-bootstrap-verify --no-block` tries again",
     source: "Amazon ECS API Reference, \"Common Errors\"",
     check: |evidence| failed(blocking_call(evidence)?, evidence, false),
-    note: |evidence| failed(allowed_after_deadline(evidence)?.failed_call()?, evidence, false),
+    note: |evidence| failed(noted_call(evidence)?, evidence, false),
     ..DEFAULTS
 };
 
 /// Only a note: tasks without the constraint are not held back.
-pub(super) static PLACED_EARLY: Cause = Cause {
+pub(super) static TASK_NOT_HELD: Cause = Cause {
     id: "task-not-held",
     title: "a task was placed on this instance before its daemons ran",
     symptoms: "a task starts without the daemon that it needs",
@@ -106,7 +106,7 @@ fn waiting(evidence: &Evidence) -> Option<&TaskHold> {
 
 /// The wait for daemons of an instance that was allowed to take tasks at `ready.deadline`.
 fn allowed_after_deadline(evidence: &Evidence) -> Option<&TaskHold> {
-    evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.is_over)
+    evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.deadline_passed)
 }
 
 /// The failed call because of which the instance takes no tasks. If tasks are allowed at the deadline in any case, only the
@@ -119,6 +119,13 @@ fn blocking_call(evidence: &Evidence) -> Option<&AwsError> {
     hold.failed_call()
 }
 
+/// The failed call that is a note on an instance that takes tasks: it was not known which daemons run, or tasks could be
+/// placed before they ran because an earlier boot had allowed them.
+fn noted_call(evidence: &Evidence) -> Option<&AwsError> {
+    let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed())?;
+    hold.held_error.as_ref().or(hold.failed_call().filter(|_| hold.deadline_passed))
+}
+
 /// The failed call, and whether an earlier boot has left the permission to place tasks.
 fn failed(error: &AwsError, evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
     if matches!(error.kind, AwsErrorKind::Denied { .. }) != is_denied {
@@ -126,7 +133,7 @@ fn failed(error: &AwsError, evidence: &Evidence, is_denied: bool) -> Option<Vec<
     }
     let described =
         evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
-    let is_left = described.is_some_and(|one| one.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED));
+    let is_left = described.is_some_and(allows_tasks);
     let left = (is_left && waiting(evidence).is_some())
         .then(|| format!("an earlier boot has left `{ATTRIBUTE} = {ALLOWED}`: ECS places tasks on the instance"));
     Some([error_chain(error)].into_iter().chain(left).collect())

@@ -4,12 +4,12 @@
 //! `attribute:ecs-bootstrap.tasks == allowed` are placed on it only after the daemons run. `DRAINING` cannot hold tasks back:
 //! ECS places no daemons on such an instance either, and stops those that run (Amazon ECS Developer Guide, "Daemon").
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::boundary::agent::Task;
-use crate::boundary::aws::{AwsError, PlacedTask};
+use crate::boundary::aws::{AwsError, ContainerInstance, PlacedTask};
 use crate::redaction;
 
 /// The attribute of the container instance that says whether it takes tasks.
@@ -18,32 +18,39 @@ pub const ATTRIBUTE: &str = "ecs-bootstrap.tasks";
 pub const ALLOWED: &str = "allowed";
 /// The value before that, if an earlier boot has set [`ALLOWED`]; otherwise the attribute is absent.
 pub const HELD: &str = "held";
+/// The attribute with the boot that has set [`ATTRIBUTE`]: the kernel's id of the boot, and when PID 1 started.
+pub const BOOT_ATTRIBUTE: &str = "ecs-bootstrap.boot";
 
 const RUNNING: &str = "RUNNING";
 const STOPPED: &str = "STOPPED";
+const HEALTHY: &str = "HEALTHY";
 
-/// A daemon service whose task must run on this instance.
+/// A daemon service of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequiredDaemon {
+pub struct Daemon {
     /// The name of the service.
     pub name: String,
-    /// Why ECS will not place a task of it on this instance, as it is now.
+    /// Whether its task must run here: it is named, or ECS places one.
+    pub is_required: bool,
+    /// Why ECS does not place a task of it here.
     pub fault: Option<DaemonFault>,
     /// Whether its task has a health check.
     pub has_health_check: bool,
 }
 
 /// Why ECS does not place a task of a service on this instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DaemonFault {
     /// The cluster has no service with this name.
     NoService,
     /// The service is being deleted.
     Inactive,
-    /// Its scheduling strategy is not `DAEMON`.
+    /// Its scheduling strategy is not `DAEMON`, or its tasks run on Fargate or on ECS Anywhere.
     NotDaemon,
     /// Its placement constraints do not allow this instance.
     Excluded,
+    /// Its tasks require an attribute that this instance does not have.
+    LacksAttribute(String),
 }
 
 /// A daemon service, and whether its task runs on this instance.
@@ -62,16 +69,25 @@ pub struct DaemonState {
 pub struct TaskHold {
     /// Whether verify waits for them. Otherwise they were observed once, for doctor.
     pub waits: bool,
-    /// The daemons that must run here.
-    pub required: Option<Result<Vec<RequiredDaemon>, AwsError>>,
+    /// The id of this boot.
+    pub boot_id: Option<String>,
+    /// When this boot began by the clock of AWS, in seconds since 1970. Tasks of an earlier boot do not count: ECS and the
+    /// agent may still report them as running.
+    pub booted_at: Option<i64>,
+    /// The daemons of the cluster, or the named ones.
+    pub daemons: Option<Result<Vec<Daemon>, AwsError>>,
     /// The tasks that the agent knows.
     pub known: Vec<Task>,
-    /// The same tasks, as ECS describes them.
-    pub placed: Option<Result<Vec<PlacedTask>, AwsError>>,
+    /// Why they are not known.
+    pub unknown: Option<String>,
+    /// The same tasks, as ECS described them last.
+    pub placed: Vec<PlacedTask>,
+    /// Why ECS has not described them now.
+    pub placed_error: Option<AwsError>,
     /// Whether `ready.deadline` has passed, and tasks are allowed nevertheless.
-    pub is_over: bool,
-    /// Whether the agent was seen before it registered, so that an attribute with [`ALLOWED`] is of an earlier boot.
-    pub began_unregistered: bool,
+    pub deadline_passed: bool,
+    /// Why [`HELD`] was not set in place of the value of an earlier boot.
+    pub held_error: Option<AwsError>,
     /// The outcome of the call that allows tasks.
     pub allowed: Option<Result<(), AwsError>>,
 }
@@ -82,92 +98,135 @@ impl TaskHold {
         matches!(self.allowed, Some(Ok(())))
     }
 
+    /// Whether the attribute of the container instance allows tasks, and this boot has set it.
+    pub fn is_allowed_by(&self, instance: &ContainerInstance) -> bool {
+        let is_of_this_boot =
+            self.boot_id.is_none() || instance.attributes.get(BOOT_ATTRIBUTE) == self.boot_id.as_ref();
+        is_of_this_boot && allows_tasks(instance)
+    }
+
     /// The state of each daemon that must run; `None` before ECS has answered.
-    pub fn daemons(&self) -> Option<Vec<DaemonState>> {
-        let required = self.required.as_ref()?.as_ref().ok()?;
-        Some(required.iter().map(|daemon| self.state(daemon)).collect())
+    pub fn states(&self) -> Option<Vec<DaemonState>> {
+        let daemons = self.daemons.as_ref()?.as_ref().ok()?;
+        Some(daemons.iter().filter(|daemon| daemon.is_required).map(|daemon| self.state(daemon)).collect())
     }
 
     /// Whether all daemons run that must run.
     pub fn all_run(&self) -> bool {
-        self.daemons().is_some_and(|daemons| daemons.iter().all(|daemon| daemon.running))
+        self.states().is_some_and(|daemons| daemons.iter().all(|daemon| daemon.running))
     }
 
     /// The call of ECS that failed last, if its answer is missing.
     pub fn failed_call(&self) -> Option<&AwsError> {
         let allowed = self.allowed.as_ref().and_then(|answer| answer.as_ref().err());
-        let required = self.required.as_ref().and_then(|answer| answer.as_ref().err());
-        allowed.or(required).or(self.placed.as_ref().and_then(|answer| answer.as_ref().err()))
+        let daemons = self.daemons.as_ref().and_then(|answer| answer.as_ref().err());
+        allowed.or(daemons).or(self.placed_error.as_ref())
     }
 
-    /// The tasks of other services than the required ones that have been placed here before tasks were allowed.
+    /// Whether a daemon has a task whose health ECS must be asked for.
+    pub fn awaits_health(&self) -> bool {
+        let daemons = self.daemons.iter().filter_map(|answer| answer.as_ref().ok()).flatten();
+        let mut checked = daemons.filter(|daemon| daemon.is_required && daemon.has_health_check);
+        checked.any(|daemon| self.tasks_of(daemon).any(|task| self.status(task) == RUNNING && task.health != HEALTHY))
+    }
+
+    /// The tasks of this boot that are not of a daemon and were placed here before tasks were allowed.
     pub fn placed_early(&self) -> Vec<String> {
-        let (Some(Ok(required)), Some(Ok(placed))) = (&self.required, &self.placed) else { return Vec::new() };
-        let is_daemon = |task: &&PlacedTask| required.iter().any(|daemon| task.service.as_ref() == Some(&daemon.name));
-        let others = placed.iter().filter(|task| task.status != STOPPED && !is_daemon(task));
+        let Some(Ok(daemons)) = &self.daemons else { return Vec::new() };
+        let is_daemon = |task: &&PlacedTask| daemons.iter().any(|daemon| task.service.as_ref() == Some(&daemon.name));
+        let others = self.placed.iter().filter(|task| self.is_of_this_boot(task) && !is_daemon(task));
+        let others = others.filter(|task| self.status(task) != STOPPED);
         let names = others.map(|task| match &task.service {
             Some(service) => format!("a task of the service `{}`", redaction::line(service)),
             None => format!("the task `{}`", redaction::line(&task.arn)),
         });
-        let names: std::collections::BTreeSet<String> = names.collect();
+        let names: BTreeSet<String> = names.collect();
         names.into_iter().collect()
     }
 
     /// What the wait is for, as text.
     pub fn waiting_for(&self) -> String {
-        let missing = self.daemons().unwrap_or_default().into_iter().filter(|daemon| !daemon.running);
+        let missing = self.states().unwrap_or_default().into_iter().filter(|daemon| !daemon.running);
         let missing: Vec<String> = missing.map(|daemon| format!("`{}` ({})", daemon.name, daemon.detail)).collect();
         match (self.failed_call(), missing.is_empty()) {
             (Some(error), _) => format!("the daemons; so far: {}", redaction::error_chain(error)),
+            (None, true) if self.daemons.is_none() => "the list of daemons".to_owned(),
             (None, true) => "ECS to allow tasks on the instance".to_owned(),
             (None, false) => format!("the daemons {}", missing.join(", ")),
         }
     }
 
-    fn state(&self, daemon: &RequiredDaemon) -> DaemonState {
-        let of_agent: BTreeMap<&str, &str> =
-            self.known.iter().map(|task| (task.arn.as_str(), task.known_status.as_str())).collect();
-        // The agent knows the end and the start of a task before ECS does.
-        let status = |task: &PlacedTask| match of_agent.get(task.arn.as_str()) {
-            Some(&(RUNNING | STOPPED)) => of_agent[task.arn.as_str()].to_owned(),
-            _ => task.status.clone(),
-        };
-        let placed = self.placed.iter().filter_map(|answer| answer.as_ref().ok()).flatten();
-        let tasks: Vec<(&PlacedTask, String)> = placed
-            .filter(|task| task.service.as_ref() == Some(&daemon.name))
-            .map(|task| (task, status(task)))
-            .collect();
-        let is_healthy = |task: &PlacedTask| !daemon.has_health_check || task.health == "HEALTHY";
-        let find =
-            |wanted: &dyn Fn(&PlacedTask, &str) -> bool| tasks.iter().find(|(task, status)| wanted(task, status));
-        let running = find(&|task, status| status == RUNNING && is_healthy(task)).is_some();
-        let detail = if running && daemon.has_health_check {
-            "its task runs and is healthy".to_owned()
-        } else if running {
-            "its task runs".to_owned()
-        } else if let Some((task, _)) = find(&|_, status| status == RUNNING) {
-            format!("its task runs, and its health is {}", redaction::line(&task.health))
-        } else if let Some((_, status)) = find(&|_, status| status != STOPPED) {
-            format!("its task is {}", redaction::line(status))
-        } else if let Some((task, _)) = tasks.last() {
-            let reason = redaction::line(&task.stopped_reason);
-            if reason.is_empty() { "its task stopped".to_owned() } else { format!("its task stopped: {reason}") }
-        } else if let (None, Some(Err(error))) = (daemon.fault, &self.placed) {
-            format!("its task is not known: {}", redaction::error_chain(error))
-        } else {
-            daemon.fault.map_or("ECS has placed no task of it", DaemonFault::text).to_owned()
+    fn is_of_this_boot(&self, task: &PlacedTask) -> bool {
+        task.created_at.zip(self.booted_at).is_none_or(|(created, booted)| created >= booted)
+    }
+
+    fn tasks_of(&self, daemon: &Daemon) -> impl Iterator<Item = &PlacedTask> {
+        let name = daemon.name.clone();
+        let of_service = self.placed.iter().filter(move |task| task.service.as_ref() == Some(&name));
+        of_service.filter(|task| task.is_wanted && self.is_of_this_boot(task))
+    }
+
+    /// The status of a task. The agent reports its start and its end before ECS does.
+    fn status<'t>(&'t self, task: &'t PlacedTask) -> &'t str {
+        let known = self.known.iter().find(|known| known.arn == task.arn).map(|known| known.known_status.as_str());
+        known.filter(|status| matches!(*status, RUNNING | STOPPED)).unwrap_or(&task.status)
+    }
+
+    fn state(&self, daemon: &Daemon) -> DaemonState {
+        let is_healthy = |task: &PlacedTask| !daemon.has_health_check || task.health == HEALTHY;
+        let mut tasks: Vec<&PlacedTask> = self.tasks_of(daemon).collect();
+        // The task that is nearest to what is required.
+        tasks.sort_by_key(|task| (self.status(task) == RUNNING, is_healthy(task), self.status(task) != STOPPED));
+        let best = tasks.last().map(|task| (*task, self.status(task)));
+        let running =
+            daemon.fault.is_none() && best.is_some_and(|(task, status)| status == RUNNING && is_healthy(task));
+        let detail = match (&daemon.fault, best) {
+            (Some(fault), _) => fault.text(),
+            (None, Some(_)) if running && daemon.has_health_check => "its task runs and is healthy".to_owned(),
+            (None, Some(_)) if running => "its task runs".to_owned(),
+            (None, Some((task, RUNNING))) => {
+                format!("its task runs, and its health is {}", redaction::line(&task.health))
+            }
+            (None, Some((task, STOPPED))) if task.stopped_reason.is_empty() => "its task stopped".to_owned(),
+            (None, Some((task, STOPPED))) => format!("its task stopped: {}", redaction::line(&task.stopped_reason)),
+            (None, Some((_, status))) => format!("its task is {}", redaction::line(status)),
+            (None, None) => self.without_task(),
         };
         DaemonState { name: redaction::line(&daemon.name), running, detail }
     }
+
+    fn without_task(&self) -> String {
+        match (&self.placed_error, &self.unknown) {
+            (Some(error), _) => format!("its task is not known: {}", redaction::error_chain(error)),
+            (None, Some(why)) => format!("its task is not known: {why}"),
+            (None, None) => "the agent has no task of it".to_owned(),
+        }
+    }
+}
+
+/// An error as text for [`TaskHold::unknown`].
+pub fn shown(error: &dyn std::error::Error) -> String {
+    redaction::error_chain(error)
+}
+
+/// Whether the attribute of the container instance allows tasks, whichever boot has set it.
+pub fn allows_tasks(instance: &ContainerInstance) -> bool {
+    instance.attributes.get(ATTRIBUTE).is_some_and(|value| value == ALLOWED)
 }
 
 impl DaemonFault {
-    fn text(self) -> &'static str {
+    fn text(&self) -> String {
         match self {
-            DaemonFault::NoService => "the cluster has no service with this name",
-            DaemonFault::Inactive => "the service is not ACTIVE",
-            DaemonFault::NotDaemon => "the service does not have the scheduling strategy DAEMON",
-            DaemonFault::Excluded => "its placement constraints exclude this instance",
+            DaemonFault::NoService => "the cluster has no service with this name".to_owned(),
+            DaemonFault::Inactive => "the service is not ACTIVE".to_owned(),
+            DaemonFault::NotDaemon => "the service is not a daemon service on EC2".to_owned(),
+            DaemonFault::Excluded => "its placement constraints exclude this instance".to_owned(),
+            DaemonFault::LacksAttribute(name) => {
+                format!(
+                    "its task requires the attribute `{}`, which this instance does not have",
+                    redaction::line(name)
+                )
+            }
         }
     }
 }
@@ -177,14 +236,17 @@ mod tests {
     use super::*;
 
     fn hold(required: &[(&str, bool)], placed: &[(&str, &str, &str, &str)], known: &[(&str, &str)]) -> TaskHold {
-        let required = required.iter().map(|(name, has_health_check)| RequiredDaemon {
+        let daemons = required.iter().map(|(name, has_health_check)| Daemon {
             name: (*name).to_owned(),
+            is_required: true,
             fault: None,
             has_health_check: *has_health_check,
         });
         let placed = placed.iter().map(|(arn, service, status, health)| PlacedTask {
             arn: (*arn).to_owned(),
             service: Some((*service).to_owned()),
+            is_wanted: true,
+            created_at: Some(1000),
             status: (*status).to_owned(),
             health: (*health).to_owned(),
             stopped_reason: String::new(),
@@ -196,8 +258,8 @@ mod tests {
             known_status: (*status).to_owned(),
         });
         TaskHold {
-            required: Some(Ok(required.collect())),
-            placed: Some(Ok(placed.collect())),
+            daemons: Some(Ok(daemons.collect())),
+            placed: placed.collect(),
             known: known.collect(),
             ..TaskHold::default()
         }
@@ -212,7 +274,7 @@ mod tests {
             (vec![("1", "log", "RUNNING", "UNKNOWN"), ("2", "mesh", "RUNNING", "UNKNOWN")], vec![], false),
             (vec![("1", "log", "RUNNING", "UNKNOWN"), ("2", "mesh", "RUNNING", "UNHEALTHY")], vec![], false),
             (vec![("1", "log", "RUNNING", "UNKNOWN"), ("2", "mesh", "RUNNING", "HEALTHY")], vec![], true),
-            // The agent is ahead of ECS.
+            // The agent reports before ECS.
             (
                 vec![("1", "log", "PENDING", "UNKNOWN"), ("2", "mesh", "RUNNING", "HEALTHY")],
                 vec![("1", "RUNNING"), ("2", "RUNNING")],
@@ -240,6 +302,20 @@ mod tests {
         }
         assert!(hold(&[], &[], &[]).all_run(), "a cluster without daemons");
         assert!(!TaskHold::default().all_run(), "ECS has not answered");
+    }
+
+    #[test]
+    fn tasks_of_an_earlier_boot_and_tasks_that_ecs_stops_do_not_count() {
+        let mut hold = hold(&[("log", false)], &[("1", "log", "RUNNING", ""), ("2", "web", "RUNNING", "")], &[]);
+        hold.booted_at = Some(1000);
+        assert!(hold.all_run());
+        assert_eq!(hold.placed_early(), ["a task of the service `web`"]);
+        hold.booted_at = Some(1001);
+        assert!(!hold.all_run());
+        assert_eq!(hold.placed_early(), Vec::<String>::new());
+        hold.booted_at = None;
+        hold.placed[0].is_wanted = false;
+        assert!(!hold.all_run());
     }
 
     #[test]

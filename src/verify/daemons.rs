@@ -1,28 +1,40 @@
 //! Finds out which daemons must run on this instance, for `hold`, and keeps what `hold` remembers.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join;
 use tokio::time::Instant;
 
 use crate::boundary::HostClients;
-use crate::boundary::aws::{Aws, AwsError, DescribedService};
+use crate::boundary::aws::{Aws, AwsError, DescribedService, TaskRequirements};
+use crate::boundary::disk::Disk;
+use crate::boundary::kernel;
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{DaemonFault, RequiredDaemon, TaskHold};
+use crate::evidence::task_hold::{Daemon, DaemonFault, TaskHold};
 use crate::retry::Deadline;
 
 /// The limit for all calls that find out which daemons must run here.
 pub(super) const ALL_CALLS: Duration = Duration::from_secs(60);
+/// Attributes that an older agent does not register, so that their absence says nothing.
+const MAY_BE_ABSENT: [&str; 2] = ["ecs.cpu-architecture", "ecs.os-type"];
+
+/// The requirements of task definitions, by ARN. A revision never changes.
+pub(super) type Requirements = Arc<Mutex<BTreeMap<String, TaskRequirements>>>;
 
 /// What the observer keeps about the wait for daemons.
 #[derive(Default)]
 pub(super) struct HoldState {
-    /// Cluster and ARN of the container instance that an earlier boot registered.
-    pub(super) earlier: Option<(String, String)>,
-    /// When ECS said which daemons must run.
-    pub(super) required_at: Option<Instant>,
-    /// Whether [`HELD`] was set.
+    /// Cluster and ARN of the container instance that an earlier boot has registered.
+    pub(super) earlier_registration: Option<(String, String)>,
+    /// Whether the attribute of an earlier boot was looked at, and set to `held`.
     pub(super) is_held: bool,
+    /// When ECS said which daemons must run.
+    pub(super) daemons_read: Option<Instant>,
+    /// Whether the agent has reported another state of its tasks since ECS described them.
+    pub(super) has_news: bool,
+    pub(super) requirements: Requirements,
 }
 
 impl HoldState {
@@ -31,9 +43,28 @@ impl HoldState {
         let own_id = evidence.expectation.as_ref().and_then(|expected| expected.instance_id.as_ref());
         let saved = evidence.saved.as_ref().and_then(|saved| saved.state.get()).and_then(Option::as_ref);
         let saved = saved.filter(|saved| own_id.is_some() && saved.ec2_instance_id.as_ref() == own_id);
-        let earlier = saved.and_then(|saved| saved.cluster.clone().zip(saved.container_instance_arn.clone()));
-        HoldState { earlier, ..HoldState::default() }
+        let earlier_registration =
+            saved.and_then(|saved| saved.cluster.clone().zip(saved.container_instance_arn.clone()));
+        HoldState { earlier_registration, ..HoldState::default() }
     }
+}
+
+/// The id of this boot; `None` if it is not known. A container has the id of its kernel's boot, so that the start of PID 1 is
+/// added.
+pub(super) fn boot_id(disk: &Disk) -> Option<String> {
+    let bytes = disk.read("/proc/sys/kernel/random/boot_id", 64).ok()??;
+    let id = String::from_utf8_lossy(&bytes);
+    let id = Some(id.trim()).filter(|id| !id.is_empty())?;
+    Some(format!("{id}.{}", kernel::init_started(disk).unwrap_or_default()))
+}
+
+/// When this boot began by the clock of AWS, in seconds since 1970; `None` if that is not known.
+pub(super) fn booted_at(host_clients: &HostClients) -> Option<i64> {
+    let disk = &host_clients.disk;
+    let uptime = kernel::uptime(disk)?.saturating_sub(kernel::init_started(disk).unwrap_or_default() / 100);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let ahead = host_clients.opened_aws().and_then(|aws| aws.clock_ahead()).unwrap_or(0);
+    Some(i64::try_from(now.saturating_sub(Duration::from_secs(uptime)).as_secs()).ok()? - ahead)
 }
 
 /// The daemons and their tasks as they are now, for doctor; `None` if nothing waits for daemons, or the agent has not
@@ -45,66 +76,113 @@ pub(super) async fn observe_once(
     deadline: Deadline,
 ) -> Option<TaskHold> {
     let expected = evidence.expectation.as_ref()?;
-    let (conditions, id) = (expected.ready.as_ref()?, expected.instance_id.as_ref()?);
-    let (cluster, _) = evidence.joined_as()?;
-    let named = conditions.named().map(<[String]>::to_vec);
-    let required = required(host_clients, region, &cluster, id, named, deadline);
-    let (required, known) = join(required, host_clients.agent.tasks(deadline)).await;
-    let known = known.and_then(|claim| claim.trusted(|_| None)).unwrap_or_default();
-    let arns: Vec<String> = known.iter().map(|task| task.arn.clone()).collect();
-    let placed = async { host_clients.aws(region).await?.placed_tasks(&cluster, &arns, deadline).await };
-    let placed = if arns.is_empty() { None } else { Some(placed.await) };
-    Some(TaskHold { required: Some(required), known, placed, ..TaskHold::default() })
-}
-
-/// The daemons that must run on this instance: the named ones, or all that ECS places here.
-pub(super) async fn required(
-    host_clients: &HostClients,
-    region: &str,
-    cluster: &str,
-    instance_id: &str,
-    named: Option<Vec<String>>,
-    deadline: Deadline,
-) -> Result<Vec<RequiredDaemon>, AwsError> {
-    let aws = host_clients.aws(region).await?;
-    let is_named = named.is_some();
-    let names = match named {
-        Some(names) => names,
-        None => aws.daemon_services(cluster, deadline).await?,
+    let conditions = expected.ready.as_ref()?;
+    let question = Question {
+        region: region.to_owned(),
+        cluster: evidence.joined_as()?.0,
+        instance_id: expected.instance_id.clone()?,
+        named: conditions.named().map(<[String]>::to_vec),
+        attributes: None,
+        requirements: Requirements::default(),
     };
-    let services = aws.services(cluster, &names, deadline).await?;
-    let mut required = Vec::new();
-    for name in names {
-        let service = services.iter().find(|service| service.name == name);
-        let daemon = required_daemon(&aws, cluster, instance_id, name, service, deadline).await?;
-        let is_placed_elsewhere = daemon.fault.is_some()
-            || service.is_some_and(|one| matches!(one.launch_type.as_deref(), Some("FARGATE" | "EXTERNAL")));
-        if is_named || !is_placed_elsewhere {
-            required.push(daemon);
+    let (daemons, tasks) = join(question.daemons(host_clients, deadline), host_clients.agent.tasks(deadline)).await;
+    let mut hold = TaskHold { boot_id: boot_id(&host_clients.disk), daemons: Some(daemons), ..TaskHold::default() };
+    match tasks.and_then(|claim| claim.trusted(|_| None)) {
+        Ok(tasks) => hold.known = tasks,
+        Err(error) => hold.unknown = Some(crate::evidence::task_hold::shown(&error)),
+    }
+    let arns: Vec<String> = hold.known.iter().map(|task| task.arn.clone()).collect();
+    if !arns.is_empty() {
+        let placed = async { host_clients.aws(region).await?.placed_tasks(&question.cluster, &arns, deadline).await };
+        match placed.await {
+            Ok(placed) => hold.placed = placed,
+            Err(error) => hold.placed_error = Some(error),
         }
     }
-    Ok(required)
+    hold.booted_at = booted_at(host_clients);
+    Some(hold)
 }
 
-async fn required_daemon(
-    aws: &Aws,
-    cluster: &str,
-    instance_id: &str,
-    name: String,
-    service: Option<&DescribedService>,
-    deadline: Deadline,
-) -> Result<RequiredDaemon, AwsError> {
-    let with_fault = |fault| RequiredDaemon { name: name.clone(), fault: Some(fault), has_health_check: false };
-    let service = match service {
-        None => return Ok(with_fault(DaemonFault::NoService)),
-        Some(service) if !service.is_active => return Ok(with_fault(DaemonFault::Inactive)),
-        Some(service) if !service.is_daemon => return Ok(with_fault(DaemonFault::NotDaemon)),
-        Some(service) => service,
-    };
-    let requirements = aws.task_requirements(&service.task_definition, deadline).await?;
-    let constraints: Vec<String> = service.constraints.iter().chain(&requirements.constraints).cloned().collect();
-    let is_excluded =
-        !constraints.is_empty() && !aws.matches_constraints(cluster, instance_id, &constraints, deadline).await?;
-    let fault = is_excluded.then_some(DaemonFault::Excluded);
-    Ok(RequiredDaemon { name, fault, has_health_check: requirements.has_health_check })
+/// Which daemons must run on an instance.
+pub(super) struct Question {
+    pub(super) region: String,
+    pub(super) cluster: String,
+    pub(super) instance_id: String,
+    /// The names of the services; `None` for all of the cluster.
+    pub(super) named: Option<Vec<String>>,
+    /// The attributes of the container instance, if they are known.
+    pub(super) attributes: Option<BTreeMap<String, String>>,
+    pub(super) requirements: Requirements,
+}
+
+impl Question {
+    /// The named daemons, or all of the cluster. What was learnt before a call failed is kept in `requirements`.
+    pub(super) async fn daemons(
+        &self,
+        host_clients: &HostClients,
+        deadline: Deadline,
+    ) -> Result<Vec<Daemon>, AwsError> {
+        let aws = host_clients.aws(&self.region).await?;
+        let names = match &self.named {
+            Some(names) => names.clone(),
+            None => aws.daemon_services(&self.cluster, deadline).await?,
+        };
+        let services = aws.services(&self.cluster, &names, deadline).await?;
+        let mut daemons = Vec::new();
+        for name in names {
+            let service = services.iter().find(|service| service.name == name);
+            let (fault, has_health_check) = self.examine(&aws, service, deadline).await?;
+            let is_required = self.named.is_some() || fault.is_none();
+            daemons.push(Daemon { name, is_required, fault, has_health_check });
+        }
+        Ok(daemons)
+    }
+
+    /// Why ECS places no task of the service here, and whether its task has a health check.
+    async fn examine(
+        &self,
+        aws: &Aws,
+        service: Option<&DescribedService>,
+        deadline: Deadline,
+    ) -> Result<(Option<DaemonFault>, bool), AwsError> {
+        let is_elsewhere = |one: &DescribedService| matches!(one.launch_type.as_deref(), Some("FARGATE" | "EXTERNAL"));
+        let service = match service {
+            None => return Ok((Some(DaemonFault::NoService), false)),
+            Some(service) if !service.is_active => return Ok((Some(DaemonFault::Inactive), false)),
+            Some(service) if !service.is_daemon || is_elsewhere(service) => {
+                return Ok((Some(DaemonFault::NotDaemon), false));
+            }
+            Some(service) => service,
+        };
+        let requirements = self.requirements_of(aws, &service.task_definition, deadline).await?;
+        let mut fault = self.missing_attribute(&requirements).map(DaemonFault::LacksAttribute);
+        let constraints: Vec<String> = service.constraints.iter().chain(&requirements.constraints).cloned().collect();
+        if fault.is_none() && !constraints.is_empty() {
+            let id = &self.instance_id;
+            let is_match = aws.matches_constraints(&self.cluster, id, &constraints, deadline).await?;
+            fault = (is_match == Some(false)).then_some(DaemonFault::Excluded);
+        }
+        Ok((fault, requirements.has_health_check))
+    }
+
+    async fn requirements_of(&self, aws: &Aws, arn: &str, deadline: Deadline) -> Result<TaskRequirements, AwsError> {
+        let known = self.requirements.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let requirements = aws.task_requirements(arn, deadline).await?;
+        let mut all = self.requirements.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(arn.to_owned(), requirements.clone());
+        Ok(requirements)
+    }
+
+    fn missing_attribute(&self, requirements: &TaskRequirements) -> Option<String> {
+        let own = self.attributes.as_ref()?;
+        let is_missing = |(name, value): &&(String, Option<String>)| match (own.get(name), value) {
+            (None, _) => !MAY_BE_ABSENT.contains(&name.as_str()),
+            (Some(found), Some(value)) => found != value,
+            (Some(_), None) => false,
+        };
+        requirements.attributes.iter().find(is_missing).map(|(name, _)| name.clone())
+    }
 }

@@ -1,22 +1,22 @@
 //! The wait for daemons (`ready.daemons`): observes their tasks, and sets the attribute that allows other tasks.
 //!
-//! The agent is asked for its tasks every second. ECS is asked which daemons must run here, and about a task when the agent
-//! reports another state of it. This is the only part of verify that changes something outside of this process: the attribute
-//! is set to `held` before the agent registers again after a reboot, and to `allowed` when the daemons run.
+//! The agent is asked for its tasks every second. ECS is asked which daemons must run here, and about the tasks when the agent
+//! reports another state of one. This is the only part of verify that changes something outside of this process: it sets the
+//! attribute to `held` if an earlier boot has left `allowed`, and to `allowed` when the daemons run.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::daemons::{ALL_CALLS, required};
+use super::daemons::{ALL_CALLS, Question, boot_id, booted_at};
 use super::give_up::WaitState;
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::agent::{AgentError, Claim, Task};
-use crate::boundary::aws::AwsError;
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, PlacedTask};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, HELD, RequiredDaemon, TaskHold};
+use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, TaskHold, allows_tasks, shown};
 use crate::plan::ReadyConditions;
 use crate::readiness::{registered, takes_tasks};
 use crate::retry::Deadline;
@@ -27,6 +27,8 @@ const CALL: Duration = Duration::from_secs(20);
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// How long after `ready.deadline` the call that allows tasks is repeated.
 const ALLOW_TIME: Duration = Duration::from_secs(60);
+/// The time until a denied call is repeated: the policy may be attached later.
+const AFTER_DENIAL: Duration = Duration::from_secs(30);
 
 impl Evidence {
     /// The wait for daemons, if it is on.
@@ -48,11 +50,18 @@ impl WaitState {
             return;
         }
         let hold = evidence.task_hold.as_mut().expect("the wait is on");
-        if self.deadline().passed() && allows && !hold.is_over {
-            hold.is_over = true;
+        if self.deadline().passed() && allows && !hold.deadline_passed {
+            hold.deadline_passed = true;
             self.begin_daemons(ALLOW_TIME);
         }
     }
+}
+
+/// An attribute to set, and the container instance.
+struct Wanted {
+    value: &'static str,
+    cluster: String,
+    arn: String,
 }
 
 impl<'a> Observer<'a> {
@@ -62,31 +71,49 @@ impl<'a> Observer<'a> {
         if probe == Probe::TaskAttribute {
             return self.wanted_attribute().is_some();
         }
-        if self.evidence.container_instance_arn().is_none() || takes_tasks(&self.evidence) {
+        if self.evidence.container_instance_arn().is_none() || takes_tasks(&self.evidence) || hold.all_run() {
             return false;
         }
-        let is_required_known = matches!(hold.required, Some(Ok(_)));
+        let are_daemons_known = matches!(hold.daemons, Some(Ok(_)));
         match probe {
-            Probe::RequiredDaemons => {
-                let is_old = self.hold.required_at.is_none_or(|at| at.elapsed() > MAX_AGE);
-                !hold.all_run() && (!is_required_known || is_old)
+            // After the first description of the container instance, which has its attributes.
+            Probe::Daemons if self.evidence.container_instance.is_none() => false,
+            Probe::Daemons => !are_daemons_known || self.hold.daemons_read.is_none_or(|at| at.elapsed() > MAX_AGE),
+            Probe::PlacedTasks => {
+                let asks = self.hold.has_news || hold.placed_error.is_some() || hold.awaits_health();
+                are_daemons_known && asks && !hold.known.is_empty()
             }
-            Probe::PlacedTasks => is_required_known && !hold.all_run() && !hold.known.is_empty(),
             _ => true,
         }
     }
 
-    /// The value that the attribute must get, with the cluster and the ARN of the container instance.
-    fn wanted_attribute(&self) -> Option<(&'static str, String, String)> {
+    /// The attribute to set now.
+    fn wanted_attribute(&self) -> Option<Wanted> {
         let evidence = &self.evidence;
         let (_, hold) = evidence.waits_for_daemons()?;
-        let can_be_allowed =
-            !takes_tasks(evidence) && (hold.all_run() || hold.is_over) && registered(evidence).is_some();
-        if let Some((cluster, arn)) = evidence.joined_as().filter(|_| can_be_allowed) {
-            return Some((ALLOWED, cluster, arn));
+        let joined = evidence.joined_as();
+        let is_done = hold.all_run() || hold.deadline_passed;
+        if let Some((cluster, arn)) = &joined
+            && is_done
+            && !takes_tasks(evidence)
+            && registered(evidence).is_some()
+        {
+            return Some(Wanted { value: ALLOWED, cluster: cluster.clone(), arn: arn.clone() });
         }
-        let (cluster, arn) = self.hold.earlier.clone().filter(|_| hold.began_unregistered && !self.hold.is_held)?;
-        Some((HELD, cluster, arn))
+        if self.hold.is_held || hold.is_allowed() {
+            return None;
+        }
+        let described = evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok());
+        let is_left =
+            described.and_then(Option::as_ref).is_some_and(|one| allows_tasks(one) && !hold.is_allowed_by(one));
+        let is_unregistered = match &evidence.introspection {
+            Some(Ok(metadata)) => metadata.container_instance_arn.is_empty(),
+            Some(Err(error)) => matches!(error, AgentError::Refused { .. }),
+            None => false,
+        };
+        let earlier = self.hold.earlier_registration.clone().filter(|_| is_unregistered);
+        let (cluster, arn) = joined.filter(|_| is_left).or(earlier)?;
+        Some(Wanted { value: HELD, cluster, arn })
     }
 
     /// The future of a probe of this file; `None` if a required value is unknown.
@@ -96,23 +123,26 @@ impl<'a> Observer<'a> {
         let expected = self.evidence.expectation.as_ref()?;
         let region = expected.region.clone()?;
         if probe == Probe::TaskAttribute {
-            let (value, cluster, arn) = self.wanted_attribute()?;
+            let (wanted, boot_id) = (self.wanted_attribute()?, hold.boot_id.clone());
             return Some(Box::pin(async move {
-                let call = async {
-                    let aws = host_clients.aws(&region).await?;
-                    aws.put_attribute(&cluster, &arn, (ATTRIBUTE, value), Deadline::after(CALL)).await
-                };
-                Observation::TaskAttribute(value, call.await)
+                let call = async { set(&host_clients.aws(&region).await?, &wanted, boot_id.as_deref()).await };
+                Observation::TaskAttribute(wanted.value, call.await)
             }));
         }
         let (cluster, _) = self.evidence.joined_as()?;
         Some(match probe {
-            Probe::RequiredDaemons => {
-                let all_calls = Deadline::after(ALL_CALLS);
-                let (named, id) = (conditions.named().map(<[String]>::to_vec), expected.instance_id.clone()?);
-                Box::pin(async move {
-                    Observation::RequiredDaemons(required(host_clients, &region, &cluster, &id, named, all_calls).await)
-                })
+            Probe::Daemons => {
+                let described = self.evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok());
+                let question = Question {
+                    region,
+                    cluster,
+                    instance_id: expected.instance_id.clone()?,
+                    named: conditions.named().map(<[String]>::to_vec),
+                    attributes: described.and_then(Option::as_ref).map(|one| one.attributes.clone()),
+                    requirements: self.hold.requirements.clone(),
+                };
+                let deadline = Deadline::after(ALL_CALLS);
+                Box::pin(async move { Observation::Daemons(question.daemons(host_clients, deadline).await) })
             }
             Probe::PlacedTasks => {
                 let arns: Vec<String> = hold.known.iter().map(|task| task.arn.clone()).collect();
@@ -130,62 +160,105 @@ impl<'a> Observer<'a> {
         })
     }
 
-    /// Notes the first answer of the agent: one that has not registered shows that the attribute is of an earlier boot.
+    /// Creates the evidence of the wait, and drops an error of the call that allows tasks if tasks are no longer allowed.
     pub(super) fn note_hold(&mut self) {
         if self.evidence.expectation.as_ref().is_none_or(|expected| expected.ready.is_none()) {
             self.evidence.task_hold = None;
             return;
         }
-        let is_unregistered = self.evidence.introspection.is_some() && self.evidence.container_instance_arn().is_none();
-        let hold = self.evidence.task_hold.get_or_insert_default();
-        hold.waits = true;
-        if is_unregistered {
-            hold.began_unregistered = true;
+        if self.evidence.task_hold.is_none() {
+            let boot_id = boot_id(&self.host_clients.disk);
+            self.evidence.task_hold = Some(TaskHold { waits: true, boot_id, ..TaskHold::default() });
+        }
+        let is_wanted = self.wanted_attribute().is_some_and(|wanted| wanted.value == ALLOWED);
+        if let Some(hold) = self.evidence.task_hold.as_mut().filter(|hold| !is_wanted && !hold.is_allowed()) {
             hold.allowed = None;
         }
     }
 
     /// Forgets which daemons must run, because another run may have left other settings.
-    pub(super) fn forget_required(&mut self) {
-        self.hold.required_at = None;
+    pub(super) fn forget_daemons(&mut self) {
+        self.hold.daemons_read = None;
         if let Some(hold) = &mut self.evidence.task_hold {
-            (hold.required, hold.is_over) = (None, false);
+            (hold.daemons, hold.deadline_passed) = (None, false);
         }
     }
 
-    pub(super) fn note_required(&mut self, answer: Result<Vec<RequiredDaemon>, AwsError>) {
+    pub(super) fn note_daemons(&mut self, answer: Result<Vec<Daemon>, AwsError>) {
+        self.wait_after_denial(Probe::Daemons, answer.as_ref().err());
         let Some(hold) = &mut self.evidence.task_hold else { return };
         if answer.is_ok() {
-            self.hold.required_at = Some(Instant::now());
+            self.hold.daemons_read = Some(Instant::now());
         }
         // A later failure keeps the answer before it.
-        if answer.is_ok() || !matches!(hold.required, Some(Ok(_))) {
-            hold.required = Some(answer);
+        if answer.is_ok() || !matches!(hold.daemons, Some(Ok(_))) {
+            hold.daemons = Some(answer);
         }
         self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
     }
 
-    /// Asks ECS at once about tasks that are new or have another state, until all daemons run.
+    /// Asks ECS at once about tasks that are new or have another state.
     pub(super) fn note_agent_tasks(&mut self, answer: Result<Claim<Vec<Task>>, AgentError>) {
-        let tasks = answer.and_then(|claim| claim.trusted(|_| None));
-        let Ok(tasks) = tasks.inspect_err(|error| tracing::debug!(%error, "tasks of the agent not read")) else {
-            return;
-        };
         let Some(hold) = &mut self.evidence.task_hold else { return };
-        if hold.known != tasks {
-            hold.known = tasks;
-            self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
+        match answer.and_then(|claim| claim.trusted(|_| None)) {
+            Ok(tasks) if hold.known != tasks => {
+                (hold.known, hold.unknown) = (tasks, None);
+                self.hold.has_news = true;
+                self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
+            }
+            Ok(_) => hold.unknown = None,
+            Err(error) => hold.unknown = Some(shown(&error)),
+        }
+    }
+
+    pub(super) fn note_placed_tasks(&mut self, answer: Result<Vec<PlacedTask>, AwsError>) {
+        self.wait_after_denial(Probe::PlacedTasks, answer.as_ref().err());
+        let booted_at = booted_at(self.host_clients);
+        let Some(hold) = &mut self.evidence.task_hold else { return };
+        hold.booted_at = booted_at;
+        match answer {
+            Ok(placed) => {
+                (hold.placed, hold.placed_error) = (placed, None);
+                self.hold.has_news = false;
+            }
+            // The last answer is kept.
+            Err(error) => hold.placed_error = Some(error),
         }
     }
 
     pub(super) fn note_attribute(&mut self, value: &str, answer: Result<(), AwsError>) {
+        self.wait_after_denial(Probe::TaskAttribute, answer.as_ref().err());
+        let Some(hold) = &mut self.evidence.task_hold else { return };
         if value == HELD {
-            // If it fails, the call that allows tasks fails too, and is reported.
             self.hold.is_held = answer.is_ok();
-            return;
-        }
-        if let Some(hold) = &mut self.evidence.task_hold {
+            hold.held_error = answer.err();
+        } else {
             hold.allowed = Some(answer);
         }
     }
+
+    fn wait_after_denial(&mut self, probe: Probe, error: Option<&AwsError>) {
+        if error.is_some_and(|error| matches!(error.kind, AwsErrorKind::Denied { .. })) {
+            self.schedule_of(probe).for_each(|entry| entry.put_off(AFTER_DENIAL));
+        }
+    }
+}
+
+/// Sets the attribute. `held` is set only if another boot has left `allowed`, or if that cannot be found out.
+async fn set(aws: &Aws, wanted: &Wanted, boot_id: Option<&str>) -> Result<(), AwsError> {
+    let Wanted { value, cluster, arn } = wanted;
+    let deadline = Deadline::after(CALL);
+    if *value == HELD
+        && let Ok(described) = aws.container_instance(cluster, arn, deadline).await
+    {
+        let is_of_this_boot = |boot: Option<&String>| boot_id.is_some() && boot.map(String::as_str) == boot_id;
+        let is_left =
+            described.is_some_and(|one| allows_tasks(&one) && !is_of_this_boot(one.attributes.get(BOOT_ATTRIBUTE)));
+        if !is_left {
+            return Ok(());
+        }
+    }
+    let boot = boot_id.map(|boot_id| (BOOT_ATTRIBUTE, boot_id));
+    let attributes: Vec<(&str, &str)> = [(ATTRIBUTE, *value)].into_iter().chain(boot).collect();
+    aws.put_attributes(cluster, arn, &attributes, deadline).await
 }

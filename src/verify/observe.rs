@@ -122,7 +122,7 @@ impl<'a> Observer<'a> {
         self.evidence.expectation = Some(expectation);
         self.evidence.cluster = None;
         self.logs_read = None;
-        self.forget_required();
+        self.forget_daemons();
     }
 
     /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick. Returns whether there is
@@ -236,7 +236,7 @@ impl<'a> Observer<'a> {
             }
             Probe::NetworkPath => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
-            Probe::RequiredDaemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
+            Probe::Daemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
                 self.matters_for_hold(probe)
             }
         }
@@ -282,7 +282,7 @@ impl<'a> Observer<'a> {
                 )
             }
             Probe::NetworkPath => network_path(host_clients, NetworkQuestions::of(&self.evidence), soon),
-            Probe::RequiredDaemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
+            Probe::Daemons | Probe::AgentTasks | Probe::PlacedTasks | Probe::TaskAttribute => {
                 self.future_for_hold(probe)?
             }
             Probe::BlockingStart => {
@@ -333,11 +333,9 @@ impl<'a> Observer<'a> {
             Observation::UserData(answer) => evidence.user_data = Some(answer),
             Observation::HostState(host) => evidence.host = *host,
             Observation::NetworkPath(network_path) => self.note_network_path(*network_path),
-            Observation::RequiredDaemons(answer) => self.note_required(answer),
+            Observation::Daemons(answer) => self.note_daemons(answer),
             Observation::AgentTasks(answer) => self.note_agent_tasks(answer),
-            Observation::PlacedTasks(answer) => {
-                evidence.task_hold.iter_mut().for_each(|hold| hold.placed = Some(answer.clone()));
-            }
+            Observation::PlacedTasks(answer) => self.note_placed_tasks(answer),
             Observation::TaskAttribute(value, answer) => self.note_attribute(value, answer),
         }
         self.probe_network_soon(probe);

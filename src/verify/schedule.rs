@@ -11,7 +11,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError, UnitState};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
-use crate::evidence::task_hold::RequiredDaemon;
+use crate::evidence::task_hold::Daemon;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
 use crate::facts::Units;
@@ -45,7 +45,7 @@ pub(super) enum Observation {
     UserData(Result<UserData, ImdsError>),
     HostState(Box<HostState>),
     NetworkPath(Box<NetworkPath>),
-    RequiredDaemons(Result<Vec<RequiredDaemon>, AwsError>),
+    Daemons(Result<Vec<Daemon>, AwsError>),
     AgentTasks(Result<Claim<Vec<Task>>, AgentError>),
     PlacedTasks(Result<Vec<PlacedTask>, AwsError>),
     /// The value that was set.
@@ -69,7 +69,7 @@ impl Observation {
             Observation::UserData(_) => Some(Probe::UserData),
             Observation::HostState(_) => Some(Probe::HostState),
             Observation::NetworkPath(_) => Some(Probe::NetworkPath),
-            Observation::RequiredDaemons(_) => Some(Probe::RequiredDaemons),
+            Observation::Daemons(_) => Some(Probe::Daemons),
             Observation::AgentTasks(_) => Some(Probe::AgentTasks),
             Observation::PlacedTasks(_) => Some(Probe::PlacedTasks),
             Observation::TaskAttribute(..) => Some(Probe::TaskAttribute),
@@ -93,7 +93,7 @@ pub(super) enum Probe {
     HostState,
     NetworkPath,
     // The wait for daemons, in `hold`.
-    RequiredDaemons,
+    Daemons,
     AgentTasks,
     PlacedTasks,
     TaskAttribute,
@@ -120,7 +120,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 16] = [
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
     (Probe::HostState, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
-    (Probe::RequiredDaemons, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::Daemons, Duration::ZERO, Duration::from_secs(10)),
     (Probe::AgentTasks, Duration::ZERO, Duration::from_secs(1)),
     (Probe::PlacedTasks, Duration::ZERO, Duration::from_secs(10)),
     (Probe::TaskAttribute, Duration::ZERO, Duration::from_secs(2)),
@@ -221,11 +221,9 @@ impl Schedule {
     fn interval(&self, pace: Pace) -> Duration {
         match self.probe {
             Probe::Introspection => pace.introspection(),
-            Probe::Cluster
-            | Probe::Registration
-            | Probe::RequiredDaemons
-            | Probe::PlacedTasks
-            | Probe::TaskAttribute => jittered(self.every * 2),
+            Probe::Cluster | Probe::Registration | Probe::Daemons | Probe::PlacedTasks | Probe::TaskAttribute => {
+                jittered(self.every * 2)
+            }
             _ => self.every,
         }
     }

@@ -14,11 +14,16 @@ import time
 OPERATIONS = ("ListServices", "DescribeServices", "DescribeTaskDefinition", "ListTasks", "DescribeTasks", "PutAttributes")
 
 
+STALE_S = 3.0  # how long ECS reports the tasks of an instance as running after its agent is connected again
+
+
 class Scheduler:
     """The services of one host's cluster."""
 
     def __init__(self, account):
-        self.account, self.tasks, self.lock = account, {}, threading.Lock()
+        self.account, self.lock = account, threading.Lock()
+        self.tasks = []  # in the order in which they were placed
+        self.connected = {}  # by ARN of the container instance: whether its agent was connected
 
     def services(self):
         try:
@@ -28,21 +33,31 @@ class Scheduler:
             return {}
 
     def place(self):
-        """Places the tasks that can be placed now."""
+        """Places the tasks that can be placed now. The tasks of an agent that was away have ended, which ECS learns later."""
+        now = time.monotonic()
         for arn, instance in self.account.registered.items():
+            is_connected = self.account.agent_connected(arn)
+            if is_connected and self.connected.get(arn) is False:
+                for task in self.tasks:
+                    task["stopped"] = min(task["stopped"], now + STALE_S)
+            self.connected[arn] = is_connected
             for name, service in self.services().items():
                 attribute, _, value = service.get("constraint", "").removeprefix("attribute:").partition(" == ")
                 is_match = not attribute or instance["attributes"].get(attribute) == value
-                if is_match and self.account.agent_connected(arn) and (arn, name) not in self.tasks:
+                has_task = any(task["instance"] == arn and task["name"] == name and task["stopped"] > now for task in self.tasks)
+                if is_match and is_connected and not has_task:
                     task = arn.replace(":container-instance/", ":task/") + f"{len(self.tasks):02d}"
-                    self.tasks[arn, name] = {"arn": task, "placed": time.monotonic()}
+                    self.tasks.append({"arn": task, "instance": arn, "name": name, "placed": now, "created": time.time(),
+                                       "stopped": float("inf")})
                     self.account.note(service="scheduler", operation="placed", status=200, request=name)
 
-    def described(self, name, task):
-        starts_after = self.services().get(name, {}).get("starts_after_s")
+    def described(self, task):
+        starts_after = self.services().get(task["name"], {}).get("starts_after_s")
         runs = starts_after is not None and time.monotonic() >= task["placed"] + starts_after
-        return {"taskArn": task["arn"], "group": f"service:{name}", "lastStatus": "RUNNING" if runs else "PENDING",
-                "healthStatus": "UNKNOWN", "taskDefinitionArn": f"{name}:1"}
+        status = "STOPPED" if time.monotonic() >= task["stopped"] else "RUNNING" if runs else "PENDING"
+        return {"taskArn": task["arn"], "group": f"service:{task['name']}", "startedBy": "ecs-svc/0123456789",
+                "createdAt": task["created"], "desiredStatus": "STOPPED" if status == "STOPPED" else "RUNNING",
+                "lastStatus": status, "healthStatus": "UNKNOWN", "taskDefinitionArn": f"{task['name']}:1"}
 
     def answer(self, operation, request):
         with self.lock:
@@ -68,11 +83,10 @@ class Scheduler:
                                    "containerDefinitions": [{"name": "main", "essential": True}]}}
 
     def ListTasks(self, request):
-        return {"taskArns": [task["arn"] for (arn, _), task in self.tasks.items() if arn == request["containerInstance"]]}
+        return {"taskArns": [task["arn"] for task in self.tasks if task["instance"] == request["containerInstance"]]}
 
     def DescribeTasks(self, request):
-        found = [(name, task) for (_, name), task in self.tasks.items() if task["arn"] in request["tasks"]]
-        return {"failures": [], "tasks": [self.described(name, task) for name, task in found]}
+        return {"failures": [], "tasks": [self.described(task) for task in self.tasks if task["arn"] in request["tasks"]]}
 
     def PutAttributes(self, request):
         for attribute in request["attributes"]:

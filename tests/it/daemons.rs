@@ -39,7 +39,8 @@ fn placed(instance: &Instance, service: &str) -> Option<PlacedTask> {
 fn attributes(instance: &Instance) -> Vec<String> {
     let state = instance.aws.state();
     let state = state.lock().unwrap();
-    state.put_attributes.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    let set = state.put_attributes.iter().filter(|(name, _)| name == "ecs-bootstrap.tasks");
+    set.map(|(_, value)| value.clone()).collect()
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn ordinary_tasks_are_placed_when_the_slowest_daemon_is_healthy() {
     let (web, mesh) = (placed(&instance, "web").expect("a task"), placed(&instance, "mesh").unwrap());
     let after = web.placed - mesh.placed;
     assert!(after >= Duration::from_secs(3), "placed {after:?} after the daemon");
-    assert_eq!(attributes(&instance), ["ecs-bootstrap.tasks=allowed"]);
+    assert_eq!(attributes(&instance), ["allowed"]);
     // ECS is asked again for changes and for the health, and not in a loop.
     for (call, most) in
         [("ListServices", 1), ("DescribeServices", 1), ("DescribeTaskDefinition", 2), ("DescribeTasks", 6)]
@@ -62,6 +63,8 @@ fn ordinary_tasks_are_placed_when_the_slowest_daemon_is_healthy() {
     }
     let everything = format!("{outcome:?}{}", instance.disk.text("run/ecs-bootstrap/status.json"));
     assert!(!everything.contains("secret-of-a-task"));
+    let doctor = instance.run(&["doctor", "-vv", "--set", ALL_DAEMONS]);
+    assert!(!format!("{doctor:?}").contains("secret-of-a-task"));
     let status: serde_json::Value = serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/status.json")).unwrap();
     assert_eq!(status["daemons"][1]["name"], "mesh");
     assert_eq!(status["daemons"][1]["detail"], "its task runs and is healthy");
@@ -114,28 +117,109 @@ fn a_cluster_without_daemons_allows_tasks_at_once() {
     assert!(placed(&instance, "web").is_some());
 }
 
-#[test]
-fn after_a_reboot_tasks_are_held_until_the_daemons_run_again() {
-    let slow = Service { starts_after: Some(Duration::from_secs(1)), ..Service::daemon("mesh") };
-    let instance = with([slow, Service::replica("web", Some(CONSTRAINT))]);
-    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
-    // The same boot: nothing is held again.
-    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
-    assert_eq!(attributes(&instance), ["ecs-bootstrap.tasks=allowed"]);
-    // A reboot: /run is empty, the agent and its tasks are gone, and the attribute stays.
+/// A reboot: /run is empty, the boot has another id, the agent is gone, and the attributes stay. ECS and the agent report the
+/// tasks of the earlier boot as running for another two seconds.
+fn reboot(instance: &Instance) {
     instance.agent.stop();
     for unit in ["docker.service", "ecs.service"] {
         instance.systemd.change_unit(unit, |unit| unit.active_state = "inactive".into());
     }
     std::fs::remove_dir_all(instance.disk.path("run/ecs-bootstrap")).unwrap();
-    instance.aws.change(|aws| aws.tasks.clear());
+    instance.disk.write("proc/sys/kernel/random/boot_id", "77777777-7a53-4f0a-9d6c-0d6d4f4b6f01\n");
+    instance.disk.write("proc/uptime", "30.00 1.00\n");
+    instance.aws.change(|aws| {
+        for task in &mut aws.tasks {
+            task.placed -= Duration::from_secs(60);
+            task.stopped = Some(Instant::now() + Duration::from_secs(4));
+        }
+    });
     instance.agent.change(|agent| agent.register_delay = Duration::from_secs(1));
+}
+
+#[test]
+fn after_a_reboot_tasks_are_held_until_the_daemons_run_again() {
+    let slow = Service { starts_after: Some(Duration::from_secs(1)), ..Service::daemon("mesh") };
+    let instance = with([slow, Service::replica("web", Some(CONSTRAINT))]);
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    assert!(placed(&instance, "web").is_some());
+    // The same boot: nothing is held again, also if the agent restarts.
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    assert_eq!(run(&instance, &[ALL_DAEMONS, "agent.ECS_LOGLEVEL=warn"]).code, Some(0));
+    assert_eq!(attributes(&instance), ["allowed"]);
+    reboot(&instance);
     let outcome = run(&instance, &[ALL_DAEMONS]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let expected = ["allowed", "held", "allowed"].map(|value| format!("ecs-bootstrap.tasks={value}"));
-    assert_eq!(attributes(&instance), expected);
-    let (web, mesh) = (placed(&instance, "web").expect("a task"), placed(&instance, "mesh").unwrap());
-    assert!(web.placed - mesh.placed >= Duration::from_secs(1));
+    assert_eq!(attributes(&instance), ["allowed", "held", "allowed"]);
+    // The tasks of the earlier boot neither count as daemons nor as tasks that were placed too early.
+    assert!(!outcome.stdout.contains("task-not-held"), "{}", outcome.stdout);
+    let state = instance.aws.state();
+    let mut state = state.lock().unwrap();
+    state.schedule();
+    let last = |name: &str| state.tasks.iter().rfind(|task| task.service.name == name).unwrap().placed;
+    assert!(last("web") - last("mesh") >= Duration::from_secs(1), "{:?}", state.tasks);
+}
+
+#[test]
+fn a_verification_that_begins_late_after_a_reboot_does_not_trust_the_earlier_boot() {
+    let instance = with([Service { starts_after: Some(Duration::from_secs(1)), ..Service::daemon("mesh") }]);
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    reboot(&instance);
+    instance.agent.change(|agent| agent.register_delay = Duration::ZERO);
+    instance.docker.start();
+    for unit in ["docker.service", "ecs.service"] {
+        instance.systemd.change_unit(unit, |unit| unit.active_state = "active".into());
+    }
+    instance.agent.start();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    assert_eq!(attributes(&instance), ["allowed", "held", "allowed"]);
+}
+
+#[test]
+fn a_slow_answer_of_the_agent_does_not_hold_the_tasks_of_a_ready_instance() {
+    let instance = with([Service::daemon("mesh")]);
+    assert_eq!(run(&instance, &[ALL_DAEMONS]).code, Some(0));
+    instance.agent.change(|agent| agent.garbage_introspection = true);
+    let outcome = run(&instance, &[ALL_DAEMONS, "verify.deadline=3s"]);
+    assert_ne!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(attributes(&instance), ["allowed"]);
+}
+
+#[test]
+fn a_daemon_whose_task_requires_a_missing_attribute_is_not_waited_for() {
+    let gpu = Service { requires: vec!["ecs.capability.gpu"], ..Service::daemon("gpu-exporter") };
+    let instance = with([gpu, Service::daemon("log")]);
+    let outcome = run(&instance, &[ALL_DAEMONS]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("daemons run: `log`\n"), "{}", outcome.stdout);
+    let named = run(
+        &with([Service { requires: vec!["ecs.capability.gpu"], ..Service::daemon("gpu-exporter") }]),
+        &["ready.daemons=gpu-exporter", "ready.deadline=2s"],
+    );
+    assert!(named.stderr.contains("requires the attribute `ecs.capability.gpu`"), "{named:?}");
+}
+
+#[test]
+fn many_daemons_are_read_in_pages() {
+    let instance = with((0..120).map(|number| Service::daemon(&format!("daemon-{number}"))));
+    let outcome = run(&instance, &[ALL_DAEMONS]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    for (call, times) in [("ListServices", 2), ("DescribeServices", 12), ("DescribeTaskDefinition", 120)] {
+        assert_eq!(instance.aws.count(call), times, "{call}");
+    }
+    assert!((2..=6).contains(&instance.aws.count("DescribeTasks")), "{}", instance.aws.count("DescribeTasks"));
+}
+
+#[test]
+fn throttled_calls_are_repeated_and_what_was_learnt_is_kept() {
+    use crate::support::aws::Fault;
+    let instance = with((0..3).map(|number| Service::daemon(&format!("daemon-{number}"))));
+    let throttled = || Fault::error(400, "ThrottlingException", "Rate exceeded");
+    instance.aws.fail_first("DescribeTasks", 1, throttled());
+    instance.aws.fail_first("PutAttributes", 1, throttled());
+    let outcome = run(&instance, &[ALL_DAEMONS, "ready.deadline=60s"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(instance.aws.count("DescribeTaskDefinition"), 3);
 }
 
 #[test]

@@ -23,6 +23,8 @@ const MAX_PAGE_LENGTH: usize = 100;
 const MAX_SERVICES: usize = 10;
 /// The most daemon services that are read: more than an instance can run.
 const MAX_DAEMONS: usize = 200;
+/// The most pages that are read.
+const MAX_PAGES: usize = 200;
 
 /// A service in the answer of DescribeServices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct TaskRequirements {
     pub has_health_check: bool,
     /// The expressions of its placement constraints.
     pub constraints: Vec<String>,
+    /// The attributes that a container instance must have, with a value if it matters.
+    pub attributes: Vec<(String, Option<String>)>,
 }
 
 /// A task in the answer of DescribeTasks.
@@ -57,6 +61,10 @@ pub struct PlacedTask {
     pub arn: String,
     /// The service that started it; `None` for a task of RunTask or StartTask.
     pub service: Option<String>,
+    /// Whether ECS wants it to run.
+    pub is_wanted: bool,
+    /// When ECS created it, in seconds since 1970.
+    pub created_at: Option<i64>,
     /// `PROVISIONING`, `PENDING`, `RUNNING`, `STOPPED`, ...
     pub status: String,
     /// `HEALTHY`, `UNHEALTHY` or `UNKNOWN`.
@@ -71,13 +79,13 @@ impl Aws {
         const OPERATION: &str = "ecs:ListServices";
         let mut body = json!({"cluster": cluster, "schedulingStrategy": "DAEMON", "maxResults": MAX_PAGE_LENGTH});
         let mut names = Vec::new();
-        for _ in 0..MAX_DAEMONS {
+        for _ in 0..MAX_PAGES {
             let answer = self.json(ECS, None, OPERATION, &body, Some("serviceArns"), deadline).await?;
             names.extend(texts(&answer["serviceArns"]).filter_map(|arn| arn.rsplit('/').next().map(str::to_owned)));
             if names.len() > MAX_DAEMONS {
                 break;
             }
-            match answer["nextToken"].as_str().filter(|token| !token.is_empty()) {
+            match next_token(&answer) {
                 Some(token) => body["nextToken"] = json!(token),
                 None => return Ok(names),
             }
@@ -109,20 +117,37 @@ impl Aws {
         Ok(task_requirements(&answer["taskDefinition"]))
     }
 
-    /// Whether ECS counts an instance among those that match all expressions of the cluster query language:
-    /// `ecs:ListContainerInstances`.
+    /// Whether an instance matches all expressions of the cluster query language: `ecs:ListContainerInstances`. `None` if ECS
+    /// does not list the instance without the expressions either: its lists are eventually consistent.
     pub async fn matches_constraints(
         &self,
         cluster: &str,
         instance_id: &str,
         expressions: &[String],
         deadline: Deadline,
-    ) -> Result<bool, AwsError> {
+    ) -> Result<Option<bool>, AwsError> {
         let all = expressions.iter().map(|expression| format!(" and ({expression})")).collect::<String>();
-        let body = json!({"cluster": cluster, "filter": format!("(ec2InstanceId == {instance_id}){all}")});
-        let answer =
-            self.json(ECS, None, "ecs:ListContainerInstances", &body, Some("containerInstanceArns"), deadline).await?;
-        Ok(items(&answer["containerInstanceArns"]).next().is_some())
+        let own = format!("(ec2InstanceId == {instance_id})");
+        if self.lists_instance(cluster, &format!("{own}{all}"), deadline).await? {
+            return Ok(Some(true));
+        }
+        Ok(self.lists_instance(cluster, &own, deadline).await?.then_some(false))
+    }
+
+    async fn lists_instance(&self, cluster: &str, filter: &str, deadline: Deadline) -> Result<bool, AwsError> {
+        const OPERATION: &str = "ecs:ListContainerInstances";
+        let mut body = json!({"cluster": cluster, "filter": filter});
+        for _ in 0..MAX_PAGES {
+            let answer = self.json(ECS, None, OPERATION, &body, Some("containerInstanceArns"), deadline).await?;
+            if items(&answer["containerInstanceArns"]).next().is_some() {
+                return Ok(true);
+            }
+            match next_token(&answer) {
+                Some(token) => body["nextToken"] = json!(token),
+                None => return Ok(false),
+            }
+        }
+        Err(endless(OPERATION, MAX_PAGES, "pages"))
     }
 
     /// Tasks by ARN: `ecs:DescribeTasks`, one call for each hundred. A task that ECS does not know is missing.
@@ -141,22 +166,27 @@ impl Aws {
         Ok(tasks)
     }
 
-    /// Sets an attribute of a container instance: `ecs:PutAttributes`.
-    pub async fn put_attribute(
+    /// Sets attributes of a container instance, at most ten: `ecs:PutAttributes`.
+    pub async fn put_attributes(
         &self,
         cluster: &str,
         arn: &str,
-        (name, value): (&str, &str),
+        attributes: &[(&str, &str)],
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        let attribute = json!({"name": name, "value": value, "targetId": arn});
-        let body = json!({"cluster": cluster, "attributes": [attribute]});
+        let attributes: Vec<Value> =
+            attributes.iter().map(|(name, value)| json!({"name": name, "value": value, "targetId": arn})).collect();
+        let body = json!({"cluster": cluster, "attributes": attributes});
         self.json(ECS, None, "ecs:PutAttributes", &body, Some("attributes"), deadline).await.map(drop)
     }
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
+}
+
+fn next_token(answer: &Value) -> Option<&str> {
+    answer["nextToken"].as_str().filter(|token| !token.is_empty())
 }
 
 fn texts(list: &Value) -> impl Iterator<Item = &str> {
@@ -188,16 +218,31 @@ fn task_requirements(definition: &Value) -> TaskRequirements {
     // `essential` is true by default (Amazon ECS API Reference, ContainerDefinition).
     let is_essential = |container: &&Value| container["essential"].as_bool().unwrap_or(true);
     let mut essential = items(&definition["containerDefinitions"]).filter(is_essential);
+    let required = items(&definition["requiresAttributes"])
+        .filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["value"].as_str().map(str::to_owned))));
+    // The agent registers both attributes in lower case.
+    let platform = &definition["runtimePlatform"];
+    let architecture = platform["cpuArchitecture"].as_str().map(str::to_lowercase);
+    let system_of = |family: &str| if family.starts_with("WINDOWS") { "windows" } else { "linux" };
+    let system = platform["operatingSystemFamily"].as_str().map(|family| system_of(family).to_owned());
+    let of_platform = [("ecs.cpu-architecture", architecture), ("ecs.os-type", system)];
+    let of_platform = of_platform.into_iter().filter(|(_, value)| value.is_some());
     TaskRequirements {
         has_health_check: essential.any(|container| container["healthCheck"].is_object()),
         constraints: expressions(&definition["placementConstraints"]),
+        attributes: required.chain(of_platform.map(|(name, value)| (name.to_owned(), value))).collect(),
     }
 }
 
 fn placed_task(task: &Value) -> PlacedTask {
+    // Anyone may set the group of a task; ECS sets `startedBy` for a service.
+    let is_of_service = task["startedBy"].as_str().is_some_and(|by| by.starts_with("ecs-svc/"));
+    let group = task["group"].as_str().and_then(|group| group.strip_prefix("service:"));
     PlacedTask {
         arn: text(&task["taskArn"]),
-        service: task["group"].as_str().and_then(|group| group.strip_prefix("service:")).map(str::to_owned),
+        service: group.filter(|_| is_of_service).map(str::to_owned),
+        is_wanted: task["desiredStatus"] != "STOPPED",
+        created_at: task["createdAt"].as_f64().map(|seconds| seconds as i64),
         status: text(&task["lastStatus"]),
         health: text(&task["healthStatus"]),
         stopped_reason: text(&task["stoppedReason"]),
@@ -233,6 +278,25 @@ mod tests {
         let found = service(&json!({"serviceName": "s", "placementConstraints": constraints, "status": "DRAINING"}));
         assert_eq!(found.constraints, ["attribute:ecs.os-type == linux"]);
         assert!(!found.is_active && !found.is_daemon);
-        assert_eq!(placed_task(&json!({"group": "family:web"})).service, None);
+    }
+
+    #[test]
+    fn a_task_is_of_a_service_only_if_ecs_says_so() {
+        let service = |task: Value| placed_task(&task).service;
+        assert_eq!(service(json!({"group": "service:mesh", "startedBy": "ecs-svc/7"})).as_deref(), Some("mesh"));
+        assert_eq!(service(json!({"group": "service:mesh", "startedBy": "somebody"})), None);
+        assert_eq!(service(json!({"group": "family:web", "startedBy": "ecs-svc/7"})), None);
+    }
+
+    #[test]
+    fn the_platform_is_an_attribute_too() {
+        let definition = json!({
+            "requiresAttributes": [{"name": "com.amazonaws.ecs.capability.logging-driver.awslogs"}],
+            "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
+        });
+        let found = task_requirements(&definition).attributes;
+        let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let awslogs = ("com.amazonaws.ecs.capability.logging-driver.awslogs", None);
+        assert_eq!(found, [awslogs, ("ecs.cpu-architecture", Some("arm64")), ("ecs.os-type", Some("linux"))]);
     }
 }

@@ -31,7 +31,7 @@ fn a_daemon_that_does_not_run_is_named_with_the_reason() {
         (
             Service { is_daemon: false, starts_after: None, ..daemon.clone() },
             "ready.daemons=mesh",
-            "`mesh`: its task is PENDING",
+            "`mesh`: the service is not a daemon service on EC2",
         ),
         (
             Service { constraint: Some("attribute:zone == b".into()), ..daemon },
@@ -47,8 +47,17 @@ fn a_daemon_that_does_not_run_is_named_with_the_reason() {
 
 #[test]
 fn a_denied_call_is_named() {
-    for operation in ["ListServices", "DescribeServices", "DescribeTaskDefinition", "DescribeTasks", "PutAttributes"] {
-        let instance = with([Service::daemon("mesh")]).aws_fault(operation, Fault::denied(&format!("ecs:{operation}")));
+    for operation in [
+        "ListServices",
+        "DescribeServices",
+        "DescribeTaskDefinition",
+        "ListContainerInstances",
+        "DescribeTasks",
+        "PutAttributes",
+    ] {
+        let mesh =
+            Service { constraint: Some("ec2InstanceId == i-0123456789abcdef0".into()), ..Service::daemon("mesh") };
+        let instance = with([mesh]).aws_fault(operation, Fault::denied(&format!("ecs:{operation}")));
         let outcome = run(&instance, &[ALL_DAEMONS, "ready.deadline=10s"]);
         ExpectedCause("hold-denied", 22, &format!("ecs:{operation}: denied")).check(&instance, &outcome);
     }
@@ -56,7 +65,7 @@ fn a_denied_call_is_named() {
 
 #[test]
 fn a_call_that_fails_is_named() {
-    for operation in ["ListServices", "PutAttributes"] {
+    for operation in ["ListServices", "DescribeServices", "DescribeTaskDefinition", "DescribeTasks", "PutAttributes"] {
         let fault = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
         let instance = with([Service::daemon("mesh")]).aws_fault(operation, fault);
         let outcome = run(&instance, &[ALL_DAEMONS, SOON]);

@@ -156,8 +156,8 @@ fn reads_daemons_and_their_tasks_and_sets_an_attribute() {
     let [task] = &tasks[..] else { panic!("{tasks:?}") };
     // moto moves a task to its next status at each call.
     assert!(task.service.is_none() && !task.status.is_empty(), "{task:?}");
-    let attribute = ("ecs-bootstrap.tasks", "allowed");
-    moto.block_on(aws.put_attribute("prod", &arn, attribute, deadline())).unwrap();
+    let attributes = [("ecs-bootstrap.tasks", "allowed"), ("ecs-bootstrap.boot", "5b2c2b7e-1")];
+    moto.block_on(aws.put_attributes("prod", &arn, &attributes, deadline())).unwrap();
     let found = moto.block_on(aws.container_instance("prod", &arn, deadline())).unwrap().unwrap();
     assert_eq!(found.attributes.get("ecs-bootstrap.tasks").map(String::as_str), Some("allowed"));
 }

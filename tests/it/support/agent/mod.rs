@@ -376,7 +376,6 @@ impl Surroundings {
             stop.pause(Duration::MAX);
             return Exit::Stopped;
         }
-        let garbage = behaviour.garbage_introspection;
         let answers = behaviour.answers.clone();
         let behaves = Arc::clone(&self.behaviour);
         let (aws, own_arn) = (Arc::clone(&self.aws), arn.clone());
@@ -384,7 +383,7 @@ impl Surroundings {
         self.disk.listens(port.address(), behaviour.listener_uid);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             path if answers.contains_key(path) => Reply::new(200, "application/json", answers[path].clone()).into(),
-            "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
+            "/v1/metadata" if lock(&behaves).garbage_introspection => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
             "/v1/tasks" => {
                 Reply::new(200, "application/json", tasks(&lock(&behaves).tasks, &lock(&aws), &own_arn)).into()

@@ -5,7 +5,7 @@
 
 use super::{ApiError, ContainerInstance, State, page_of, short, texts};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A service of the only cluster with services.
 #[derive(Clone, Debug)]
@@ -18,13 +18,24 @@ pub struct Service {
     pub starts_after: Option<Duration>,
     /// With a health check: how long its task is not healthy after that; `None`: without end.
     pub healthy_after: Option<Option<Duration>>,
+    /// The attributes that its task definition requires.
+    pub requires: Vec<&'static str>,
 }
 
 impl Service {
     /// A daemon service whose task starts at once, without a health check.
     pub fn daemon(name: &str) -> Service {
         let (starts_after, healthy_after) = (Some(Duration::ZERO), None);
-        Service { name: name.into(), is_daemon: true, status: "ACTIVE", constraint: None, starts_after, healthy_after }
+        let (constraint, requires) = (None, Vec::new());
+        Service {
+            name: name.into(),
+            is_daemon: true,
+            status: "ACTIVE",
+            constraint,
+            starts_after,
+            healthy_after,
+            requires,
+        }
     }
 
     /// A service with one ordinary task, and this placement constraint.
@@ -56,10 +67,15 @@ pub struct PlacedTask {
     pub service: Service,
     pub instance: String,
     pub placed: Instant,
+    /// When ECS learns that it has stopped, for example after a reboot of the instance.
+    pub stopped: Option<Instant>,
 }
 
 impl PlacedTask {
     pub fn status(&self) -> &'static str {
+        if self.stopped.is_some_and(|stopped| stopped <= Instant::now()) {
+            return "STOPPED";
+        }
         let runs = self.service.starts_after.is_some_and(|after| self.placed.elapsed() >= after);
         if runs { "RUNNING" } else { "PENDING" }
     }
@@ -80,13 +96,16 @@ impl State {
         for instance in &self.container_instances {
             let is_usable = instance.status == "ACTIVE" && instance.agent_connected;
             for service in self.services.iter().filter(|service| is_usable && service.status == "ACTIVE") {
-                let has_task =
-                    self.tasks.iter().any(|task| task.instance == instance.arn && task.service.name == service.name);
-                if !has_task && service.constraint.as_ref().is_none_or(|text| matches(instance, text)) {
+                let has_task = self.tasks.iter().any(|task| {
+                    task.instance == instance.arn && task.service.name == service.name && task.status() != "STOPPED"
+                });
+                let has_attributes = service.requires.iter().all(|name| instance.attributes.contains_key(*name));
+                if !has_task && has_attributes && service.constraint.as_ref().is_none_or(|text| matches(instance, text))
+                {
                     let arn =
                         format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{:032x}", 0xbeef + self.tasks.len());
                     let (service, instance) = (service.clone(), instance.arn.clone());
-                    self.tasks.push(PlacedTask { arn, service, instance, placed: Instant::now() });
+                    self.tasks.push(PlacedTask { arn, service, instance, placed: Instant::now(), stopped: None });
                 }
             }
         }
@@ -119,12 +138,17 @@ impl State {
                 let environment = json!([{"name": "PASSWORD", "value": "secret-of-a-task"}]);
                 let container =
                     json!({"name": "main", "essential": true, "healthCheck": check, "environment": environment});
-                Ok(json!({"taskDefinition": {"taskDefinitionArn": wanted, "containerDefinitions": [container]}}))
+                let attributes: Vec<_> = service.requires.iter().map(|name| json!({"name": name})).collect();
+                Ok(json!({"taskDefinition": {"taskDefinitionArn": wanted, "containerDefinitions": [container],
+                    "requiresAttributes": attributes}}))
             }
             "DescribeTasks" => {
                 let wanted = texts(&body["tasks"]);
                 let found = self.tasks.iter().filter(|task| wanted.contains(&task.arn)).map(|task| {
+                    let created = SystemTime::now() - task.placed.elapsed();
+                    let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
                     json!({"taskArn": task.arn, "group": format!("service:{}", task.service.name),
+                        "startedBy": "ecs-svc/0123456789", "createdAt": created, "desiredStatus": "RUNNING",
                         "lastStatus": task.status(), "healthStatus": task.health()})
                 });
                 Ok(json!({"tasks": found.collect::<Vec<_>>(), "failures": []}))
