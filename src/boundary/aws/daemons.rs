@@ -284,7 +284,7 @@ mod tests {
     fn a_task_is_of_a_service_only_if_ecs_says_so() {
         let service = |task: Value| placed_task(&task).service;
         assert_eq!(service(json!({"group": "service:mesh", "startedBy": "ecs-svc/7"})).as_deref(), Some("mesh"));
-        assert_eq!(service(json!({"group": "service:mesh", "startedBy": "somebody"})), None);
+        assert_eq!(service(json!({"group": "service:mesh", "startedBy": "a-script"})), None);
         assert_eq!(service(json!({"group": "family:web", "startedBy": "ecs-svc/7"})), None);
     }
 
