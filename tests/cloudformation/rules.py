@@ -312,11 +312,22 @@ BROKEN = {
 }
 
 
+def documented():
+    """The policies for the role of an instance in docs/reference/iam.md, as resources of a template."""
+    page = (ROOT / "docs/reference/iam.md").read_text(encoding="utf-8").partition("## Actions of ecs-rollout")[0]
+    policies = re.findall(r"^## (A policy for .*?)\n.*?^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    if len(policies) < 2:
+        raise SystemExit("the policies of docs/reference/iam.md were not found")
+    return {"Resources": {name: json.loads(text) for name, text in policies}}
+
+
 def main():
     """Prints a line for each rule. The exit code is 1 if a rule failed."""
     failed = 0
     for rule in RULES:
         found = [f"{name}: {fault}" for name in templates.names() for fault in rule(templates.read(name))]
+        if rule in (no_wildcard_action, resources_are_named, no_inverted_element):
+            found += [f"docs/reference/iam.md: {fault}" for fault in rule(documented())]
         for number, (name, plant) in enumerate(BROKEN[rule], 1):
             broken = copy.deepcopy(templates.read(name))
             plant(broken)
