@@ -47,8 +47,7 @@ pub fn takes_tasks(evidence: &Evidence) -> bool {
     if evidence.expectation.as_ref().is_none_or(|expected| expected.ready.is_none()) {
         return true;
     }
-    let described =
-        evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
+    let described = evidence.described();
     match &evidence.task_hold {
         Some(hold) if hold.waits => hold.is_allowed() || described.is_some_and(|one| hold.is_allowed_by(one)),
         Some(hold) => described.is_none_or(|one| hold.is_allowed_by(one)),

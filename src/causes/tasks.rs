@@ -33,7 +33,10 @@ pub(super) static NOT_RUNNING: Cause = Cause {
         if blocking_call(evidence).is_some() {
             return None;
         }
-        lines_of_missing(hold.states()?)
+        let is_draining = evidence.described().is_some_and(|one| one.status == "DRAINING");
+        let draining =
+            is_draining.then(|| "the container instance is DRAINING, so ECS places no daemon on it".to_owned());
+        Some(draining.into_iter().chain(lines_of_missing(hold.states()?)?).collect())
     },
     note: |evidence| lines_of_missing(allowed_after_deadline(evidence)?.states()?),
     ..DEFAULTS
@@ -131,9 +134,7 @@ fn failed(error: &AwsError, evidence: &Evidence, is_denied: bool) -> Option<Vec<
     if matches!(error.kind, AwsErrorKind::Denied { .. }) != is_denied {
         return None;
     }
-    let described =
-        evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok()).and_then(Option::as_ref);
-    let is_left = described.is_some_and(allows_tasks);
+    let is_left = evidence.described().is_some_and(allows_tasks);
     let left = (is_left && waiting(evidence).is_some())
         .then(|| format!("an earlier boot has left `{ATTRIBUTE} = {ALLOWED}`: ECS places tasks on the instance"));
     Some([error_chain(error)].into_iter().chain(left).collect())

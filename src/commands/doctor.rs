@@ -56,7 +56,10 @@ impl CommandContext {
         let Examination { evidence, not_visible, .. } = &examination;
         let diagnosis = diagnose(evidence);
         let rows = examined(evidence, &diagnosis);
-        let verdict = verify::verdict_now(evidence, &diagnosis);
+        let stored = report::stored_or_log(&self.host_clients.disk);
+        let is_verifying =
+            stored.is_none_or(|stored| matches!(stored.verdict, VerdictState::Waiting | VerdictState::None));
+        let verdict = verify::verdict_now(evidence, &diagnosis, is_verifying);
         let cluster = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let mut document = document(&verdict, cluster, &[]);
         document.exit_code = exit_code(&document, &rows);

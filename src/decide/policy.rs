@@ -1,14 +1,14 @@
 //! The IAM policy that the role of an instance needs, for the settings in force (`plan --iam`).
 //!
 //! In: the settings and the plan. Out: statements, one for each reason. Resources are named as far as the plan knows them;
-//! `*` stands for a region, an account or a name that it does not know.
+//! `*` stands for what it does not know: a region, an account, the group of the instance, its stack.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::ecs_config::{effective, read};
 use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
-use crate::settings::{Settings, TagsApi, TagsSettings};
+use crate::settings::{Rank, Settings, TagsApi, TagsSettings};
 
 /// A statement of an IAM policy document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,7 +43,8 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     let names = Names::of(&plan.expectation, plan.cluster.as_ref().map(|cluster| cluster.value.as_str()));
     let mut statements = of_agent(&names, plan);
     statements.extend(of_cluster(&names, settings));
-    statements.extend(of_signals(&names, settings));
+    let is_tagged = plan.cluster.as_ref().is_some_and(|cluster| cluster.source.rank == Rank::InstanceTag);
+    statements.extend(of_signals(&names, settings, is_tagged));
     if let Some(ready) = &plan.expectation.ready {
         statements.extend(of_daemons(&names, ready));
     }
@@ -53,29 +54,30 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
 /// The parts of ARNs.
 struct Names<'p> {
     partition: &'static str,
-    region: &'p str,
-    account: &'p str,
+    /// Region and account of the instance.
+    own: (&'p str, &'p str),
+    /// Region and account of the cluster.
+    of_cluster: (&'p str, &'p str),
     cluster: &'p str,
 }
 
 impl<'p> Names<'p> {
     fn of(expectation: &'p Expectation, cluster: Option<&'p str>) -> Names<'p> {
-        // A cluster that is named by its ARN can be in another region.
-        let of_cluster = cluster.and_then(region_and_account);
-        let region = of_cluster.map(|(region, _)| region).or(expectation.region.as_deref()).unwrap_or("*");
-        let account = of_cluster.map(|(_, account)| account).or(expectation.account.as_deref()).unwrap_or("*");
+        let own = (expectation.region.as_deref().unwrap_or("*"), expectation.account.as_deref().unwrap_or("*"));
+        let of_cluster = cluster.and_then(region_and_account).unwrap_or(own);
         // ARNs of GovCloud and of China have partitions of their own (AWS IAM User Guide, "Amazon Resource Names").
-        let partition = match region {
+        let partition = match of_cluster.0 {
             "*" => "*",
-            _ if region.starts_with("us-gov-") => "aws-us-gov",
-            _ if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            region if region.starts_with("cn-") => "aws-cn",
             _ => "aws",
         };
-        Names { partition, region, account, cluster: cluster.map_or("*", cluster_name) }
+        Names { partition, own, of_cluster, cluster: cluster.map_or("*", cluster_name) }
     }
 
     fn arn(&self, service: &str, resource: &str) -> String {
-        format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account)
+        let (region, account) = if service == "ecs" { self.of_cluster } else { self.own };
+        format!("arn:{}:{service}:{region}:{account}:{resource}", self.partition)
     }
 
     fn cluster_arn(&self) -> String {
@@ -146,8 +148,8 @@ fn of_cluster(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
     statements
 }
 
-/// The calls of `signal.*`.
-fn of_signals(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
+/// The calls of `signal.*`. `is_tagged` is whether the instance has a tag with the name of the cluster.
+fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<Statement> {
     let signal = &settings.signal;
     let mut statements = Vec::new();
     let finds_stack = signal.cloudformation.value && (signal.stack.value.is_none() || signal.resource.value.is_none());
@@ -180,7 +182,9 @@ fn of_signals(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
         let prefix = &settings.tags_prefix.value;
         let keys = ["verdict", "cause"].map(|key| format!("{prefix}{key}"));
         let tag = Statement::new("TagInstanceWithVerdict", &["ec2:CreateTags"], names.arn("ec2", "instance/*"));
-        statements.push(tag.only_if("ForAllValues:StringEquals", "aws:TagKeys", json!(keys)));
+        let tag = tag.only_if("ForAllValues:StringEquals", "aws:TagKeys", json!(keys));
+        let own_tag = format!("aws:ResourceTag/{prefix}cluster");
+        statements.push(if is_tagged { tag.only_if("StringEquals", &own_tag, names.cluster) } else { tag });
     }
     if signal.cloudwatch.value {
         let metric = Statement::new("StoreTheLaunchMetric", &["cloudwatch:PutMetricData"], "*");

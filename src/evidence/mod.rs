@@ -286,6 +286,11 @@ impl Evidence {
         }
     }
 
+    /// The container instance, if ECS has described it.
+    pub fn described(&self) -> Option<&ContainerInstance> {
+        self.container_instance.as_ref()?.as_ref().ok()?.as_ref()
+    }
+
     /// How long the agent's unit had run when the evidence was collected.
     pub fn agent_runs_for(&self) -> Option<Duration> {
         let started = time_of(self.agent_unit()?.exec_main_start_usec)?;

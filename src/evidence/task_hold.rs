@@ -4,11 +4,10 @@
 //! `attribute:ecs-bootstrap.tasks == allowed` are placed on it only after the daemons run. `DRAINING` cannot hold tasks back:
 //! ECS places no daemons on such an instance either, and stops those that run (Amazon ECS Developer Guide, "Daemon").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::boundary::agent::Task;
 use crate::boundary::aws::{AwsError, ContainerInstance, PlacedTask};
 use crate::redaction;
 
@@ -37,6 +36,9 @@ pub struct Daemon {
     /// Whether its task has a health check.
     pub has_health_check: bool,
 }
+
+/// The status of each task that the agent knows, by ARN. The agent lists them in an order that changes.
+pub type KnownTasks = BTreeMap<String, String>;
 
 /// Why ECS does not place a task of a service on this instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +78,10 @@ pub struct TaskHold {
     pub booted_at: Option<i64>,
     /// The daemons of the cluster, or the named ones.
     pub daemons: Option<Result<Vec<Daemon>, AwsError>>,
-    /// The tasks that the agent knows.
-    pub known: Vec<Task>,
+    /// The status of each task that the agent knows, by ARN.
+    pub known: KnownTasks,
+    /// The tasks that the agent knew at its first answer, which tell nothing about this wait.
+    pub known_before: BTreeSet<String>,
     /// Why they are not known.
     pub unknown: Option<String>,
     /// The same tasks, as ECS described them last.
@@ -101,7 +105,7 @@ impl TaskHold {
     /// Whether the attribute of the container instance allows tasks, and this boot has set it.
     pub fn is_allowed_by(&self, instance: &ContainerInstance) -> bool {
         let is_of_this_boot =
-            self.boot_id.is_none() || instance.attributes.get(BOOT_ATTRIBUTE) == self.boot_id.as_ref();
+            self.boot_id.is_some() && instance.attributes.get(BOOT_ATTRIBUTE) == self.boot_id.as_ref();
         is_of_this_boot && allows_tasks(instance)
     }
 
@@ -134,8 +138,8 @@ impl TaskHold {
     pub fn placed_early(&self) -> Vec<String> {
         let Some(Ok(daemons)) = &self.daemons else { return Vec::new() };
         let is_daemon = |task: &&PlacedTask| daemons.iter().any(|daemon| task.service.as_ref() == Some(&daemon.name));
-        let others = self.placed.iter().filter(|task| self.is_of_this_boot(task) && !is_daemon(task));
-        let others = others.filter(|task| self.status(task) != STOPPED);
+        let others = self.placed.iter().filter(|task| !self.known_before.contains(&task.arn) && !is_daemon(task));
+        let others = others.filter(|task| self.status(task) != STOPPED && self.is_of_this_boot(task));
         let names = others.map(|task| match &task.service {
             Some(service) => format!("a task of the service `{}`", redaction::line(service)),
             None => format!("the task `{}`", redaction::line(&task.arn)),
@@ -149,27 +153,34 @@ impl TaskHold {
         let missing = self.states().unwrap_or_default().into_iter().filter(|daemon| !daemon.running);
         let missing: Vec<String> = missing.map(|daemon| format!("`{}` ({})", daemon.name, daemon.detail)).collect();
         match (self.failed_call(), missing.is_empty()) {
-            (Some(error), _) => format!("the daemons; so far: {}", redaction::error_chain(error)),
+            (Some(error), _) => format!("the daemons; so far: {}", without_time(error)),
             (None, true) if self.daemons.is_none() => "the list of daemons".to_owned(),
             (None, true) => "ECS to allow tasks on the instance".to_owned(),
             (None, false) => format!("the daemons {}", missing.join(", ")),
         }
     }
 
+    /// Whether the task can run in this boot: it started in it, or it has not started. A task that was placed while the instance
+    /// was down starts later than it was placed.
     fn is_of_this_boot(&self, task: &PlacedTask) -> bool {
-        task.created_at.zip(self.booted_at).is_none_or(|(created, booted)| created >= booted)
+        task.started_at.zip(self.booted_at).is_none_or(|(started, booted)| started >= booted)
     }
 
     fn tasks_of(&self, daemon: &Daemon) -> impl Iterator<Item = &PlacedTask> {
         let name = daemon.name.clone();
         let of_service = self.placed.iter().filter(move |task| task.service.as_ref() == Some(&name));
-        of_service.filter(|task| task.is_wanted && self.is_of_this_boot(task))
+        of_service.filter(|task| task.is_wanted && self.is_of_this_boot(task) && self.known_status(task).is_some())
     }
 
-    /// The status of a task. The agent reports its start and its end before ECS does.
+    /// The status that the agent reports; `None` if it does not know the task.
+    fn known_status(&self, task: &PlacedTask) -> Option<&str> {
+        self.known.get(&task.arn).map(String::as_str)
+    }
+
+    /// The status of a task. The agent reports its start and its end before ECS does. After a reboot it first reports the
+    /// status of the earlier boot, so a task runs only if ECS does not say that it has not started.
     fn status<'t>(&'t self, task: &'t PlacedTask) -> &'t str {
-        let known = self.known.iter().find(|known| known.arn == task.arn).map(|known| known.known_status.as_str());
-        known.filter(|status| matches!(*status, RUNNING | STOPPED)).unwrap_or(&task.status)
+        self.known_status(task).filter(|status| matches!(*status, RUNNING | STOPPED)).unwrap_or(&task.status)
     }
 
     fn state(&self, daemon: &Daemon) -> DaemonState {
@@ -197,11 +208,16 @@ impl TaskHold {
 
     fn without_task(&self) -> String {
         match (&self.placed_error, &self.unknown) {
-            (Some(error), _) => format!("its task is not known: {}", redaction::error_chain(error)),
+            (Some(error), _) => format!("its task is not known: {}", without_time(error)),
             (None, Some(why)) => format!("its task is not known: {why}"),
             (None, None) => "the agent has no task of it".to_owned(),
         }
     }
+}
+
+/// The same text for each repetition of a failed call.
+fn without_time(error: &AwsError) -> String {
+    redaction::line(&format!("{}: {}", error.operation, error.kind))
 }
 
 /// An error as text for [`TaskHold::unknown`].
@@ -242,20 +258,18 @@ mod tests {
             fault: None,
             has_health_check: *has_health_check,
         });
+        let of_ecs: Vec<(String, String)> =
+            placed.iter().map(|(arn, _, status, _)| ((*arn).to_owned(), (*status).to_owned())).collect();
+        let known = known.iter().map(|(arn, status)| ((*arn).to_owned(), (*status).to_owned()));
+        let known = of_ecs.into_iter().chain(known);
         let placed = placed.iter().map(|(arn, service, status, health)| PlacedTask {
             arn: (*arn).to_owned(),
             service: Some((*service).to_owned()),
             is_wanted: true,
-            created_at: Some(1000),
+            started_at: Some(1000),
             status: (*status).to_owned(),
             health: (*health).to_owned(),
             stopped_reason: String::new(),
-        });
-        let known = known.iter().map(|(arn, status)| Task {
-            arn: (*arn).to_owned(),
-            family: String::new(),
-            version: String::new(),
-            known_status: (*status).to_owned(),
         });
         TaskHold {
             daemons: Some(Ok(daemons.collect())),

@@ -8,11 +8,12 @@ use futures_util::future::join;
 use tokio::time::Instant;
 
 use crate::boundary::HostClients;
+use crate::boundary::agent::Task;
 use crate::boundary::aws::{Aws, AwsError, DescribedService, TaskRequirements};
 use crate::boundary::disk::Disk;
 use crate::boundary::kernel;
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{Daemon, DaemonFault, TaskHold};
+use crate::evidence::task_hold::{Daemon, DaemonFault, KnownTasks, TaskHold};
 use crate::retry::Deadline;
 
 /// The limit for all calls that find out which daemons must run here.
@@ -32,8 +33,14 @@ pub(super) struct HoldState {
     pub(super) is_held: bool,
     /// When ECS said which daemons must run.
     pub(super) daemons_read: Option<Instant>,
-    /// Whether the agent has reported another state of its tasks since ECS described them.
-    pub(super) has_news: bool,
+    /// The tasks that ECS has described last, as the agent reported them then.
+    pub(super) described: KnownTasks,
+    /// Whether the agent has answered with its tasks.
+    pub(super) has_known: bool,
+    /// The last known attributes of the container instance.
+    pub(super) attributes: Option<BTreeMap<String, String>>,
+    /// The ARN of the container instance.
+    pub(super) arn: Option<String>,
     pub(super) requirements: Requirements,
 }
 
@@ -82,16 +89,16 @@ pub(super) async fn observe_once(
         cluster: evidence.joined_as()?.0,
         instance_id: expected.instance_id.clone()?,
         named: conditions.named().map(<[String]>::to_vec),
-        attributes: None,
+        attributes: evidence.described().map(|one| one.attributes.clone()),
         requirements: Requirements::default(),
     };
     let (daemons, tasks) = join(question.daemons(host_clients, deadline), host_clients.agent.tasks(deadline)).await;
     let mut hold = TaskHold { boot_id: boot_id(&host_clients.disk), daemons: Some(daemons), ..TaskHold::default() };
     match tasks.and_then(|claim| claim.trusted(|_| None)) {
-        Ok(tasks) => hold.known = tasks,
+        Ok(tasks) => hold.known = by_arn(tasks),
         Err(error) => hold.unknown = Some(crate::evidence::task_hold::shown(&error)),
     }
-    let arns: Vec<String> = hold.known.iter().map(|task| task.arn.clone()).collect();
+    let arns: Vec<String> = hold.known.keys().cloned().collect();
     if !arns.is_empty() {
         let placed = async { host_clients.aws(region).await?.placed_tasks(&question.cluster, &arns, deadline).await };
         match placed.await {
@@ -101,6 +108,11 @@ pub(super) async fn observe_once(
     }
     hold.booted_at = booted_at(host_clients);
     Some(hold)
+}
+
+/// The tasks of the agent by ARN.
+pub(super) fn by_arn(tasks: Vec<Task>) -> KnownTasks {
+    tasks.into_iter().map(|task| (task.arn, task.known_status)).collect()
 }
 
 /// Which daemons must run on an instance.

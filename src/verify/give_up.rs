@@ -65,6 +65,13 @@ impl WaitState {
         self.waits_for_daemons = false;
     }
 
+    /// Whether tasks are allowed when the deadline passes, so that it is not the end.
+    fn allows_at_deadline(&self, evidence: &Evidence) -> bool {
+        let conditions = evidence.expectation.as_ref().and_then(|expected| expected.ready.as_ref());
+        let hold = evidence.task_hold.as_ref().filter(|hold| !hold.deadline_passed);
+        self.waits_for_daemons && hold.is_some() && conditions.is_some_and(|ready| ready.allows_after_deadline())
+    }
+
     /// Begins the wait for daemons, or its last part.
     pub(super) fn begin_daemons(&mut self, limit: Duration) {
         self.restart(limit);
@@ -91,7 +98,8 @@ impl WaitState {
         evidence.waited = self.start.elapsed();
         evidence.observed_at = Some(SystemTime::now());
         evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
-        evidence.timed_out = self.deadline.passed();
+        // In the last part of the wait for daemons the deadline was passed once, when that part began.
+        evidence.timed_out = self.deadline.passed() && !self.allows_at_deadline(evidence);
         let diagnosis = diagnose(evidence);
         let now: Vec<&'static str> = diagnosis.found.iter().map(|finding| finding.cause.id).collect();
         self.supported_since.retain(|id, _| now.contains(id));
@@ -178,17 +186,13 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 }
 
 /// The verdict of a single observation (doctor): what is still pending results in a waiting verdict, not in a failure.
-pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis) -> Verdict {
+/// `is_verifying` is whether the last verdict was not final.
+pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: bool) -> Verdict {
     let findings = diagnosis.found.clone();
     let since = evidence.agent_runs_for();
-    let limits = evidence.expectation.as_ref().map(|expected| {
-        let of_daemons = expected.ready.as_ref().map_or(Duration::ZERO, |ready| ready.deadline);
-        (expected.deadline, expected.deadline.saturating_add(of_daemons))
-    });
-    let (deadline, of_daemons) = limits.unwrap_or_default();
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
         let is_about_daemons = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
-        if is_about_daemons && since.is_some_and(|since| since < of_daemons) {
+        if is_about_daemons && is_verifying {
             let finding = findings.into_iter().next();
             return waiting(evidence, "the instance is registered, and its daemons do not run yet", finding);
         }
@@ -202,11 +206,15 @@ pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis) -> Verdict {
     }
     if evidence.container_instance_arn().is_some() {
         let text = match registered(evidence) {
-            Some(_) => "the instance is registered, and does not take tasks yet (`ready.daemons`)",
+            Some(_) if is_verifying => "the instance is registered, and does not take tasks yet (`ready.daemons`)",
+            Some(_) => {
+                "the daemons run now; `systemctl restart ecs-bootstrap-verify --no-block` allows tasks on the instance"
+            }
             None => "the instance is registered, but its agent is not connected",
         };
         return waiting(evidence, text, None);
     }
+    let deadline = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
     if evidence.user_data_runs() || since.is_some_and(|since| since < deadline) {
         return waiting(evidence, "the agent has not registered yet", None);
     }

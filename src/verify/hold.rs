@@ -8,21 +8,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::daemons::{ALL_CALLS, Question, boot_id, booted_at};
+use super::daemons::{ALL_CALLS, Question, boot_id, booted_at, by_arn};
 use super::give_up::WaitState;
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::agent::{AgentError, Claim, Task};
-use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, PlacedTask};
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, PlacedTask};
 use crate::evidence::Evidence;
-use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, TaskHold, allows_tasks, shown};
+use crate::evidence::task_hold::{
+    ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, KnownTasks, TaskHold, allows_tasks, shown,
+};
 use crate::plan::ReadyConditions;
-use crate::readiness::{registered, takes_tasks};
+use crate::readiness::{joined_other_cluster, registered, takes_tasks};
 use crate::retry::Deadline;
 
 /// The limit for one call, including the SDK's retries.
 const CALL: Duration = Duration::from_secs(20);
+/// The limit for the call that finds out whether an earlier boot has allowed tasks.
+const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long the answer about the daemons is used: services can be created and deleted while verify waits.
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// How long after `ready.deadline` the call that allows tasks is repeated.
@@ -71,17 +75,25 @@ impl<'a> Observer<'a> {
         if probe == Probe::TaskAttribute {
             return self.wanted_attribute().is_some();
         }
-        if self.evidence.container_instance_arn().is_none() || takes_tasks(&self.evidence) || hold.all_run() {
+        let is_elsewhere = joined_other_cluster(&self.evidence).is_some();
+        if self.evidence.container_instance_arn().is_none() || is_elsewhere || takes_tasks(&self.evidence) {
             return false;
         }
         let are_daemons_known = matches!(hold.daemons, Some(Ok(_)));
         match probe {
             // After the first description of the container instance, which has its attributes.
             Probe::Daemons if self.evidence.container_instance.is_none() => false,
-            Probe::Daemons => !are_daemons_known || self.hold.daemons_read.is_none_or(|at| at.elapsed() > MAX_AGE),
+            Probe::Daemons => {
+                let is_old = self.hold.daemons_read.is_none_or(|at| at.elapsed() > MAX_AGE);
+                !are_daemons_known || (is_old && !hold.all_run())
+            }
             Probe::PlacedTasks => {
-                let asks = self.hold.has_news || hold.placed_error.is_some() || hold.awaits_health();
-                are_daemons_known && asks && !hold.known.is_empty()
+                // ECS forgets a task an hour after its end.
+                let is_described = |(arn, status): (&String, &String)| {
+                    status == "STOPPED" || hold.placed.iter().any(|task| task.arn == *arn)
+                };
+                let has_news = self.hold.described != hold.known || !hold.known.iter().all(is_described);
+                are_daemons_known && !hold.known.is_empty() && (has_news || hold.awaits_health())
             }
             _ => true,
         }
@@ -91,6 +103,9 @@ impl<'a> Observer<'a> {
     fn wanted_attribute(&self) -> Option<Wanted> {
         let evidence = &self.evidence;
         let (_, hold) = evidence.waits_for_daemons()?;
+        if joined_other_cluster(evidence).is_some() {
+            return None;
+        }
         let joined = evidence.joined_as();
         let is_done = hold.all_run() || hold.deadline_passed;
         if let Some((cluster, arn)) = &joined
@@ -103,16 +118,15 @@ impl<'a> Observer<'a> {
         if self.hold.is_held || hold.is_allowed() {
             return None;
         }
-        let described = evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok());
-        let is_left =
-            described.and_then(Option::as_ref).is_some_and(|one| allows_tasks(one) && !hold.is_allowed_by(one));
+        let of_earlier_boot = |one: &ContainerInstance| allows_tasks(one) && !hold.is_allowed_by(one);
+        let is_allowed_by_earlier_boot = evidence.described().is_some_and(of_earlier_boot);
         let is_unregistered = match &evidence.introspection {
             Some(Ok(metadata)) => metadata.container_instance_arn.is_empty(),
             Some(Err(error)) => matches!(error, AgentError::Refused { .. }),
             None => false,
         };
         let earlier = self.hold.earlier_registration.clone().filter(|_| is_unregistered);
-        let (cluster, arn) = joined.filter(|_| is_left).or(earlier)?;
+        let (cluster, arn) = joined.filter(|_| is_allowed_by_earlier_boot).or(earlier)?;
         Some(Wanted { value: HELD, cluster, arn })
     }
 
@@ -132,25 +146,25 @@ impl<'a> Observer<'a> {
         let (cluster, _) = self.evidence.joined_as()?;
         Some(match probe {
             Probe::Daemons => {
-                let described = self.evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().ok());
                 let question = Question {
                     region,
                     cluster,
                     instance_id: expected.instance_id.clone()?,
                     named: conditions.named().map(<[String]>::to_vec),
-                    attributes: described.and_then(Option::as_ref).map(|one| one.attributes.clone()),
+                    attributes: self.hold.attributes.clone(),
                     requirements: self.hold.requirements.clone(),
                 };
                 let deadline = Deadline::after(ALL_CALLS);
                 Box::pin(async move { Observation::Daemons(question.daemons(host_clients, deadline).await) })
             }
             Probe::PlacedTasks => {
-                let arns: Vec<String> = hold.known.iter().map(|task| task.arn.clone()).collect();
+                let asked = hold.known.clone();
                 Box::pin(async move {
+                    let arns: Vec<String> = asked.keys().cloned().collect();
                     let call = async {
                         host_clients.aws(&region).await?.placed_tasks(&cluster, &arns, Deadline::after(CALL)).await
                     };
-                    Observation::PlacedTasks(call.await)
+                    Observation::PlacedTasks(asked, call.await)
                 })
             }
             _ => {
@@ -170,6 +184,15 @@ impl<'a> Observer<'a> {
             let boot_id = boot_id(&self.host_clients.disk);
             self.evidence.task_hold = Some(TaskHold { waits: true, boot_id, ..TaskHold::default() });
         }
+        if let Some(described) = self.evidence.described() {
+            self.hold.attributes = Some(described.attributes.clone());
+        }
+        // An agent that registers anew has another container instance, without attributes and tasks.
+        let arn = self.evidence.container_instance_arn().map(str::to_owned);
+        if arn.is_some() && arn != self.hold.arn && self.hold.arn.replace(arn.unwrap_or_default()).is_some() {
+            let hold = self.evidence.task_hold.as_mut().expect("it was created");
+            (hold.allowed, hold.known, hold.placed) = (None, KnownTasks::new(), Vec::new());
+        }
         let is_wanted = self.wanted_attribute().is_some_and(|wanted| wanted.value == ALLOWED);
         if let Some(hold) = self.evidence.task_hold.as_mut().filter(|hold| !is_wanted && !hold.is_allowed()) {
             hold.allowed = None;
@@ -186,32 +209,37 @@ impl<'a> Observer<'a> {
 
     pub(super) fn note_daemons(&mut self, answer: Result<Vec<Daemon>, AwsError>) {
         self.wait_after_denial(Probe::Daemons, answer.as_ref().err());
-        let Some(hold) = &mut self.evidence.task_hold else { return };
         if answer.is_ok() {
             self.hold.daemons_read = Some(Instant::now());
+            self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
         }
+        let Some(hold) = &mut self.evidence.task_hold else { return };
         // A later failure keeps the answer before it.
         if answer.is_ok() || !matches!(hold.daemons, Some(Ok(_))) {
             hold.daemons = Some(answer);
         }
-        self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
     }
 
-    /// Asks ECS at once about tasks that are new or have another state.
+    /// Asks ECS at once about tasks that are new or have another state, unless its last answer was an error.
     pub(super) fn note_agent_tasks(&mut self, answer: Result<Claim<Vec<Task>>, AgentError>) {
         let Some(hold) = &mut self.evidence.task_hold else { return };
         match answer.and_then(|claim| claim.trusted(|_| None)) {
-            Ok(tasks) if hold.known != tasks => {
-                (hold.known, hold.unknown) = (tasks, None);
-                self.hold.has_news = true;
-                self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
+            Ok(tasks) => {
+                let known = by_arn(tasks);
+                if !std::mem::replace(&mut self.hold.has_known, true) {
+                    hold.known_before = known.keys().cloned().collect();
+                }
+                let has_news = hold.known != known && hold.placed_error.is_none();
+                (hold.known, hold.unknown) = (known, None);
+                if has_news {
+                    self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
+                }
             }
-            Ok(_) => hold.unknown = None,
             Err(error) => hold.unknown = Some(shown(&error)),
         }
     }
 
-    pub(super) fn note_placed_tasks(&mut self, answer: Result<Vec<PlacedTask>, AwsError>) {
+    pub(super) fn note_placed_tasks(&mut self, asked: KnownTasks, answer: Result<Vec<PlacedTask>, AwsError>) {
         self.wait_after_denial(Probe::PlacedTasks, answer.as_ref().err());
         let booted_at = booted_at(self.host_clients);
         let Some(hold) = &mut self.evidence.task_hold else { return };
@@ -219,7 +247,11 @@ impl<'a> Observer<'a> {
         match answer {
             Ok(placed) => {
                 (hold.placed, hold.placed_error) = (placed, None);
-                self.hold.has_news = false;
+                self.hold.described = asked;
+                // The agent may have reported another state meanwhile.
+                if hold.known != self.hold.described {
+                    self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
+                }
             }
             // The last answer is kept.
             Err(error) => hold.placed_error = Some(error),
@@ -247,9 +279,8 @@ impl<'a> Observer<'a> {
 /// Sets the attribute. `held` is set only if another boot has left `allowed`, or if that cannot be found out.
 async fn set(aws: &Aws, wanted: &Wanted, boot_id: Option<&str>) -> Result<(), AwsError> {
     let Wanted { value, cluster, arn } = wanted;
-    let deadline = Deadline::after(CALL);
     if *value == HELD
-        && let Ok(described) = aws.container_instance(cluster, arn, deadline).await
+        && let Ok(described) = aws.container_instance(cluster, arn, Deadline::after(DESCRIBE)).await
     {
         let is_of_this_boot = |boot: Option<&String>| boot_id.is_some() && boot.map(String::as_str) == boot_id;
         let is_left =
@@ -260,5 +291,5 @@ async fn set(aws: &Aws, wanted: &Wanted, boot_id: Option<&str>) -> Result<(), Aw
     }
     let boot = boot_id.map(|boot_id| (BOOT_ATTRIBUTE, boot_id));
     let attributes: Vec<(&str, &str)> = [(ATTRIBUTE, *value)].into_iter().chain(boot).collect();
-    aws.put_attributes(cluster, arn, &attributes, deadline).await
+    aws.put_attributes(cluster, arn, &attributes, Deadline::after(CALL)).await
 }

@@ -335,7 +335,7 @@ impl<'a> Observer<'a> {
             Observation::NetworkPath(network_path) => self.note_network_path(*network_path),
             Observation::Daemons(answer) => self.note_daemons(answer),
             Observation::AgentTasks(answer) => self.note_agent_tasks(answer),
-            Observation::PlacedTasks(answer) => self.note_placed_tasks(answer),
+            Observation::PlacedTasks(asked, answer) => self.note_placed_tasks(asked, answer),
             Observation::TaskAttribute(value, answer) => self.note_attribute(value, answer),
         }
         self.probe_network_soon(probe);

@@ -151,14 +151,13 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
             join3(probe::network(host_clients, Some(region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
-    let daemons = async {
-        let region = expected.region.as_deref().or(region)?;
-        observe_once(host_clients, evidence, region, soon).await
-    };
-    let (host, api, daemons) = join3(host, api, daemons).await;
-    (evidence.host, evidence.task_hold) = (host, daemons);
+    let (host, api) = join(host, api).await;
+    evidence.host = host;
     if let Some((network, cluster, registration)) = api {
         (evidence.network, evidence.cluster, evidence.container_instance) = (network, cluster, registration);
+    }
+    if let Some(region) = expected.region.as_deref().or(region) {
+        evidence.task_hold = observe_once(host_clients, evidence, region, Deadline::after(PROBE)).await;
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
     let is_disconnected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);

@@ -11,7 +11,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError, UnitState};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
-use crate::evidence::task_hold::Daemon;
+use crate::evidence::task_hold::{Daemon, KnownTasks};
 use crate::evidence::user_data::UserData;
 use crate::evidence::{ContainerLog, EndpointConnection, Evidence, OldestProcess};
 use crate::facts::Units;
@@ -47,7 +47,8 @@ pub(super) enum Observation {
     NetworkPath(Box<NetworkPath>),
     Daemons(Result<Vec<Daemon>, AwsError>),
     AgentTasks(Result<Claim<Vec<Task>>, AgentError>),
-    PlacedTasks(Result<Vec<PlacedTask>, AwsError>),
+    /// The tasks that ECS was asked about.
+    PlacedTasks(KnownTasks, Result<Vec<PlacedTask>, AwsError>),
     /// The value that was set.
     TaskAttribute(&'static str, Result<(), AwsError>),
 }
@@ -71,7 +72,7 @@ impl Observation {
             Observation::NetworkPath(_) => Some(Probe::NetworkPath),
             Observation::Daemons(_) => Some(Probe::Daemons),
             Observation::AgentTasks(_) => Some(Probe::AgentTasks),
-            Observation::PlacedTasks(_) => Some(Probe::PlacedTasks),
+            Observation::PlacedTasks(..) => Some(Probe::PlacedTasks),
             Observation::TaskAttribute(..) => Some(Probe::TaskAttribute),
         }
     }
@@ -123,7 +124,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 16] = [
     (Probe::Daemons, Duration::ZERO, Duration::from_secs(10)),
     (Probe::AgentTasks, Duration::ZERO, Duration::from_secs(1)),
     (Probe::PlacedTasks, Duration::ZERO, Duration::from_secs(10)),
-    (Probe::TaskAttribute, Duration::ZERO, Duration::from_secs(2)),
+    (Probe::TaskAttribute, Duration::ZERO, Duration::from_secs(5)),
 ];
 
 /// The shortest time between two reads of the units because of changes: systemd sends a dozen changes within a second when

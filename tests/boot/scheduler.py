@@ -56,7 +56,8 @@ class Scheduler:
         runs = starts_after is not None and time.monotonic() >= task["placed"] + starts_after
         status = "STOPPED" if time.monotonic() >= task["stopped"] else "RUNNING" if runs else "PENDING"
         return {"taskArn": task["arn"], "group": f"service:{task['name']}", "startedBy": "ecs-svc/0123456789",
-                "createdAt": task["created"], "desiredStatus": "STOPPED" if status == "STOPPED" else "RUNNING",
+                **({"startedAt": task["created"] + starts_after} if status != "PENDING" and starts_after is not None else {}),
+                "desiredStatus": "STOPPED" if status == "STOPPED" else "RUNNING",
                 "lastStatus": status, "healthStatus": "UNKNOWN", "taskDefinitionArn": f"{task['name']}:1"}
 
     def answer(self, operation, request):

@@ -87,6 +87,17 @@ fn resources_are_named_by_the_facts_of_the_instance() {
     assert_eq!(of("ReadDaemons")["Resource"], serde_json::json!([daemon]));
     let stack = "arn:aws:cloudformation:eu-west-1:111122223333:stack/web/*";
     assert_eq!(of("SignalTheStack")["Resource"], serde_json::json!([stack]));
+    let found_tags = policy(&Instance::new(), &["signal.instance-tags=true"]);
+    let tags = found_tags["Statement"].as_array().unwrap().iter().find(|one| one["Sid"] == "TagInstanceWithVerdict");
+    assert_eq!(tags.unwrap()["Condition"]["StringEquals"]["aws:ResourceTag/ecs-bootstrap:cluster"], "prod");
+    for (sid, resource) in [
+        ("ReadTasks", "arn:aws:ecs:eu-west-1:111122223333:task/prod/*"),
+        ("AllowTasksOnTheInstance", "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/*"),
+        ("EvaluatePlacementConstraints", cluster),
+    ] {
+        assert_eq!(of(sid)["Resource"], serde_json::json!([resource]), "{sid}");
+    }
+    assert_eq!(of("AllowTasksOnTheInstance")["Condition"]["ArnEquals"]["ecs:cluster"], cluster);
     // The only statements for all resources are those of calls that cannot be limited.
     for statement in found["Statement"].as_array().unwrap() {
         let is_wide = statement["Resource"] == serde_json::json!(["*"]);

@@ -63,8 +63,8 @@ pub struct PlacedTask {
     pub service: Option<String>,
     /// Whether ECS wants it to run.
     pub is_wanted: bool,
-    /// When ECS created it, in seconds since 1970.
-    pub created_at: Option<i64>,
+    /// When it started, in seconds since 1970; `None` if it has not.
+    pub started_at: Option<i64>,
     /// `PROVISIONING`, `PENDING`, `RUNNING`, `STOPPED`, ...
     pub status: String,
     /// `HEALTHY`, `UNHEALTHY` or `UNKNOWN`.
@@ -128,10 +128,10 @@ impl Aws {
     ) -> Result<Option<bool>, AwsError> {
         let all = expressions.iter().map(|expression| format!(" and ({expression})")).collect::<String>();
         let own = format!("(ec2InstanceId == {instance_id})");
-        if self.lists_instance(cluster, &format!("{own}{all}"), deadline).await? {
-            return Ok(Some(true));
+        if !self.lists_instance(cluster, &own, deadline).await? {
+            return Ok(None);
         }
-        Ok(self.lists_instance(cluster, &own, deadline).await?.then_some(false))
+        self.lists_instance(cluster, &format!("{own}{all}"), deadline).await.map(Some)
     }
 
     async fn lists_instance(&self, cluster: &str, filter: &str, deadline: Deadline) -> Result<bool, AwsError> {
@@ -242,7 +242,7 @@ fn placed_task(task: &Value) -> PlacedTask {
         arn: text(&task["taskArn"]),
         service: group.filter(|_| is_of_service).map(str::to_owned),
         is_wanted: task["desiredStatus"] != "STOPPED",
-        created_at: task["createdAt"].as_f64().map(|seconds| seconds as i64),
+        started_at: task["startedAt"].as_f64().map(|seconds| seconds as i64),
         status: text(&task["lastStatus"]),
         health: text(&task["healthStatus"]),
         stopped_reason: text(&task["stoppedReason"]),

@@ -491,7 +491,12 @@ fn tasks(tasks: &[(u32, &str)], aws: &aws::State, own_arn: &str) -> String {
         serde_json::json!({"Arn": task.arn, "DesiredStatus": "RUNNING", "KnownStatus": task.status(),
             "Family": task.service.name, "Version": "1", "Containers": []})
     });
-    serde_json::json!({"Tasks": tasks.iter().map(task).chain(placed).collect::<Vec<_>>()}).to_string()
+    // The real agent lists them in the order of a map, which is another one at each request.
+    let mut all: Vec<_> = tasks.iter().map(task).chain(placed).collect();
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos() as usize;
+    let at = first / 1000 % all.len().max(1);
+    all.rotate_left(at);
+    serde_json::json!({"Tasks": all}).to_string()
 }
 
 fn is_true(text: &str) -> bool {

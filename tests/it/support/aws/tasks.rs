@@ -145,10 +145,12 @@ impl State {
             "DescribeTasks" => {
                 let wanted = texts(&body["tasks"]);
                 let found = self.tasks.iter().filter(|task| wanted.contains(&task.arn)).map(|task| {
-                    let created = SystemTime::now() - task.placed.elapsed();
-                    let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+                    let started = task.service.starts_after.filter(|_| task.status() != "PENDING");
+                    let started = started.map(|after| SystemTime::now() - task.placed.elapsed() + after);
+                    let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+                    let started = started.map(|since| since.as_secs_f64());
                     json!({"taskArn": task.arn, "group": format!("service:{}", task.service.name),
-                        "startedBy": "ecs-svc/0123456789", "createdAt": created, "desiredStatus": "RUNNING",
+                        "startedBy": "ecs-svc/0123456789", "startedAt": started, "desiredStatus": "RUNNING",
                         "lastStatus": task.status(), "healthStatus": task.health()})
                 });
                 Ok(json!({"tasks": found.collect::<Vec<_>>(), "failures": []}))
