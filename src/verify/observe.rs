@@ -183,7 +183,10 @@ impl<'a> Observer<'a> {
             self.run_soon(Probe::HostState);
             return false;
         }
-        is_all && !self.evidence.job_pending("docker.service")
+        // A unit that has changed since it was read may have failed, and the start of the agent may fail.
+        let has_changed = self.schedule_of(Probe::Units).any(|entry| entry.running || entry.is_asked_for);
+        let is_starting = self.evidence.agent_unit().is_some_and(|unit| self.evidence.job_pending(&unit.name));
+        is_all && !has_changed && !is_starting && !self.evidence.job_pending("docker.service")
     }
 
     fn note_answered(&mut self, probe: Option<Probe>) {

@@ -173,6 +173,8 @@ pub(super) struct Schedule {
     pub(super) every: Duration,
     pub(super) running: bool,
     began: Option<Instant>,
+    /// Whether a run was asked for that has not begun.
+    pub(super) is_asked_for: bool,
     /// The longest pause that saves a call of ECS: a short verification must still learn why the instance did not
     /// register.
     longest_pause: Duration,
@@ -183,13 +185,21 @@ impl Schedule {
     pub(super) fn new((probe, first, every): (Probe, Duration, Duration), limit: Duration) -> Schedule {
         let longest_pause = limit / 4;
         let first = if probe == Probe::Cluster { first.min(longest_pause) } else { first };
-        Schedule { probe, due: Instant::now() + first, every, running: false, began: None, longest_pause }
+        Schedule {
+            probe,
+            due: Instant::now() + first,
+            every,
+            running: false,
+            began: None,
+            is_asked_for: false,
+            longest_pause,
+        }
     }
 
     /// Notes that a run begins, and when the next one is due.
     pub(super) fn begin(&mut self, is_running: bool, pace: Pace) {
         let now = Instant::now();
-        self.running = is_running;
+        (self.running, self.is_asked_for) = (is_running, false);
         self.began = Some(now);
         self.due = now + self.interval(pace);
     }
@@ -205,12 +215,14 @@ impl Schedule {
     /// Lets the next run begin at once.
     pub(super) fn hasten(&mut self) {
         self.due = self.due.min(Instant::now());
+        self.is_asked_for = true;
     }
 
     /// As [`Schedule::hasten`], but at least [`BURST`] after the last run began.
     pub(super) fn hasten_after_burst(&mut self) {
         let soon = self.began.map_or_else(Instant::now, |began| Instant::now().max(began + BURST));
         self.due = self.due.min(soon);
+        self.is_asked_for = true;
     }
 
     /// Lets the next run begin after `pause` or a quarter of the verification's limit, if it would begin earlier.
