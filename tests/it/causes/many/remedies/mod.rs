@@ -93,6 +93,10 @@ const NOT_TRIED: &[(&str, &str)] = &[
     ("endpoint-sg-blocks", "loopback is not a private address of a VPC: tests/boot"),
     ("endpoint-partial", "as endpoint-sg-blocks"),
     ("no-default-route", "loopback always has a route: tests/boot"),
+    ("daemons-not-running", "needs `ready.daemons`: carried out in tests/it/daemons.rs, the daemon starts"),
+    ("hold-denied", "needs `ready.daemons`: as daemons-not-running, the verification runs again"),
+    ("hold-call-failed", "needs `ready.daemons`: tests/it/daemons.rs, the call is repeated"),
+    ("task-not-held", "is about the services of other tasks"),
 ];
 
 fn rows() -> Vec<&'static Row> {
