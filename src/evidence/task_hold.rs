@@ -45,7 +45,7 @@ pub type KnownTasks = BTreeMap<String, String>;
 pub enum DaemonFault {
     /// The cluster has no service with this name.
     NoService,
-    /// The service is being deleted.
+    /// Its status is not `ACTIVE`.
     Inactive,
     /// Its scheduling strategy is not `DAEMON`, or its tasks run on Fargate or on ECS Anywhere.
     NotDaemon,
