@@ -51,8 +51,7 @@ pub struct Examined {
     pub findings: Vec<FoundCause>,
 }
 
-/// One row for each layer. The last two have a row only with a finding: `doctor` does not observe daemons, and an instance
-/// rarely waits on purpose.
+/// One row for each layer. The last two have a row only with a finding: few instances wait for daemons, or wait on purpose.
 pub fn examined(evidence: &Evidence, diagnosis: &Diagnosis) -> Vec<Examined> {
     let notes = notes(evidence);
     let mut rows: Vec<Examined> = Layer::ALL

@@ -12,6 +12,10 @@ use crate::redaction::error_chain;
 
 const DEFAULTS: Cause = Cause { layer: Layer::Tasks, when_registered: true, ..Cause::DEFAULTS };
 
+/// The symptoms if a call of `ready.daemons` fails.
+const NOT_PLACED: &str = "the instance is in the cluster, and tasks with the placement constraint \
+                          `attribute:ecs-bootstrap.tasks == allowed` are not placed on it";
+
 /// A daemon does not run.
 pub(super) static NOT_RUNNING: Cause = Cause {
     id: "daemons-not-running",
@@ -46,8 +50,7 @@ pub(super) static NOT_RUNNING: Cause = Cause {
 pub(super) static DENIED: Cause = Cause {
     id: "hold-denied",
     title: "the role is not allowed to make a call that `ready.daemons` needs",
-    symptoms: "the instance is in the cluster, and tasks with the placement constraint \
-               `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
+    symptoms: NOT_PLACED,
     proof: "AccessDenied for one of the calls that read the daemons or set the attribute; if the registration itself is \
             denied, the agent has no ARN, and the cause is `register-denied`",
     look_alikes: &["register-denied", "daemons-not-running"],
@@ -66,8 +69,7 @@ pub(super) static DENIED: Cause = Cause {
 pub(super) static CALL_FAILED: Cause = Cause {
     id: "hold-call-failed",
     title: "a call that `ready.daemons` needs fails",
-    symptoms: "the instance is in the cluster, and tasks with the placement constraint \
-               `attribute:ecs-bootstrap.tasks == allowed` are not placed on it",
+    symptoms: NOT_PLACED,
     proof: "the calls that read the daemons or set the attribute fail with another error than AccessDenied, while the agent \
             is registered; AccessDenied is `hold-denied`",
     look_alikes: &["hold-denied", "daemons-not-running"],

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::boundary::agent::AgentError;
 use crate::boundary::aws::{AwsError, ContainerInstance, PlacedTask};
 use crate::redaction;
 
@@ -83,7 +84,7 @@ pub struct TaskHold {
     /// The tasks that the agent knew at its first answer, which tell nothing about this wait.
     pub known_before: BTreeSet<String>,
     /// Why they are not known.
-    pub unknown: Option<String>,
+    pub unknown: Option<AgentError>,
     /// The same tasks, as ECS described them last.
     pub placed: Vec<PlacedTask>,
     /// Why ECS has not described them now.
@@ -104,9 +105,7 @@ impl TaskHold {
 
     /// Whether the attribute of the container instance allows tasks, and this boot has set it.
     pub fn is_allowed_by(&self, instance: &ContainerInstance) -> bool {
-        let is_of_this_boot =
-            self.boot_id.is_some() && instance.attributes.get(BOOT_ATTRIBUTE) == self.boot_id.as_ref();
-        is_of_this_boot && allows_tasks(instance)
+        is_allowed_by(instance, self.boot_id.as_deref())
     }
 
     /// The state of each daemon that must run; `None` before ECS has answered.
@@ -177,8 +176,7 @@ impl TaskHold {
         self.known.get(&task.arn).map(String::as_str)
     }
 
-    /// The status of a task. The agent reports its start and its end before ECS does. After a reboot it first reports the
-    /// status of the earlier boot, so a task runs only if ECS does not say that it has not started.
+    /// The status of a task. The agent reports its start and its end before ECS does.
     fn status<'t>(&'t self, task: &'t PlacedTask) -> &'t str {
         self.known_status(task).filter(|status| matches!(*status, RUNNING | STOPPED)).unwrap_or(&task.status)
     }
@@ -209,7 +207,7 @@ impl TaskHold {
     fn without_task(&self) -> String {
         match (&self.placed_error, &self.unknown) {
             (Some(error), _) => format!("its task is not known: {}", without_time(error)),
-            (None, Some(why)) => format!("its task is not known: {why}"),
+            (None, Some(error)) => format!("its task is not known: {}", redaction::error_chain(error)),
             (None, None) => "the agent has no task of it".to_owned(),
         }
     }
@@ -220,9 +218,10 @@ fn without_time(error: &AwsError) -> String {
     redaction::line(&format!("{}: {}", error.operation, error.kind))
 }
 
-/// An error as text for [`TaskHold::unknown`].
-pub fn shown(error: &dyn std::error::Error) -> String {
-    redaction::error_chain(error)
+/// Whether the attribute of the container instance allows tasks, and the boot with this id has set it.
+pub fn is_allowed_by(instance: &ContainerInstance, boot_id: Option<&str>) -> bool {
+    let by = instance.attributes.get(BOOT_ATTRIBUTE).map(String::as_str);
+    boot_id.is_some() && by == boot_id && allows_tasks(instance)
 }
 
 /// Whether the attribute of the container instance allows tasks, whichever boot has set it.

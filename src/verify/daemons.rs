@@ -96,7 +96,7 @@ pub(super) async fn observe_once(
     let mut hold = TaskHold { boot_id: boot_id(&host_clients.disk), daemons: Some(daemons), ..TaskHold::default() };
     match tasks.and_then(|claim| claim.trusted(|_| None)) {
         Ok(tasks) => hold.known = by_arn(tasks),
-        Err(error) => hold.unknown = Some(crate::evidence::task_hold::shown(&error)),
+        Err(error) => hold.unknown = Some(error),
     }
     let arns: Vec<String> = hold.known.keys().cloned().collect();
     if !arns.is_empty() {

@@ -98,7 +98,7 @@ impl WaitState {
         evidence.waited = self.start.elapsed();
         evidence.observed_at = Some(SystemTime::now());
         evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
-        // In the last part of the wait for daemons the deadline was passed once, when that part began.
+        // If tasks are allowed at the deadline, it is not the end of the wait.
         evidence.timed_out = self.deadline.passed() && !self.allows_at_deadline(evidence);
         let diagnosis = diagnose(evidence);
         let now: Vec<&'static str> = diagnosis.found.iter().map(|finding| finding.cause.id).collect();
@@ -189,7 +189,6 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 /// `is_verifying` is whether the last verdict was not final.
 pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: bool) -> Verdict {
     let findings = diagnosis.found.clone();
-    let since = evidence.agent_runs_for();
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
         let is_about_daemons = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
         if is_about_daemons && is_verifying {
@@ -214,6 +213,7 @@ pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: boo
         };
         return waiting(evidence, text, None);
     }
+    let since = evidence.agent_runs_for();
     let deadline = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
     if evidence.user_data_runs() || since.is_some_and(|since| since < deadline) {
         return waiting(evidence, "the agent has not registered yet", None);

@@ -17,7 +17,7 @@ use crate::boundary::agent::{AgentError, Claim, Task};
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, PlacedTask};
 use crate::evidence::Evidence;
 use crate::evidence::task_hold::{
-    ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, KnownTasks, TaskHold, allows_tasks, shown,
+    ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, KnownTasks, TaskHold, allows_tasks, is_allowed_by,
 };
 use crate::plan::ReadyConditions;
 use crate::readiness::{joined_other_cluster, registered, takes_tasks};
@@ -235,7 +235,7 @@ impl<'a> Observer<'a> {
                     self.schedule_of(Probe::PlacedTasks).for_each(Schedule::hasten);
                 }
             }
-            Err(error) => hold.unknown = Some(shown(&error)),
+            Err(error) => hold.unknown = Some(error),
         }
     }
 
@@ -282,9 +282,7 @@ async fn set(aws: &Aws, wanted: &Wanted, boot_id: Option<&str>) -> Result<(), Aw
     if *value == HELD
         && let Ok(described) = aws.container_instance(cluster, arn, Deadline::after(DESCRIBE)).await
     {
-        let is_of_this_boot = |boot: Option<&String>| boot_id.is_some() && boot.map(String::as_str) == boot_id;
-        let is_left =
-            described.is_some_and(|one| allows_tasks(&one) && !is_of_this_boot(one.attributes.get(BOOT_ATTRIBUTE)));
+        let is_left = described.is_some_and(|one| allows_tasks(&one) && !is_allowed_by(&one, boot_id));
         if !is_left {
             return Ok(());
         }

@@ -19,7 +19,8 @@ const CALLS: [&str; 6] = [
     "PutAttributes",
 ];
 
-fn with(services: impl IntoIterator<Item = Service>) -> Instance {
+/// An instance whose cluster has these services.
+pub(crate) fn with(services: impl IntoIterator<Item = Service>) -> Instance {
     let instance = Instance::new();
     instance.aws.change(|aws| aws.services = services.into_iter().collect());
     instance

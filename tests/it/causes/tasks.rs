@@ -1,19 +1,13 @@
 //! Causes of a registered instance that takes no tasks: `ready.daemons`.
 
 use super::{ExpectedCause, ExpectedNote, run};
-use crate::support::Instance;
+use crate::daemons::with;
 use crate::support::aws::Fault;
 use crate::support::aws::tasks::Service;
 use std::time::Duration;
 
 const ALL_DAEMONS: &str = "ready.daemons=all";
 const SOON: &str = "ready.deadline=3s";
-
-fn with(services: impl IntoIterator<Item = Service>) -> Instance {
-    let instance = Instance::new();
-    instance.aws.change(|aws| aws.services = services.into_iter().collect());
-    instance
-}
 
 /// Daemons that never run, each with a part of the evidence.
 #[test]
