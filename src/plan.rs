@@ -23,6 +23,8 @@ pub const VENDOR_ECS_CONFIG: &str = "/var/lib/ecs/ecs.config";
 pub const AGENT_JSON: &str = "/etc/ecs/ecs.config.json";
 /// The record of what earlier runs wrote to `/etc/ecs/ecs.config`.
 pub const WRITTEN: &str = "/var/lib/ecs-bootstrap/written.json";
+/// The folder for files that hold for one boot. Only ecs-bootstrap writes in it.
+pub const RUN_FOLDER: &str = "/run/ecs-bootstrap";
 
 /// Everything that apply is allowed to do.
 #[derive(Clone, Debug)]

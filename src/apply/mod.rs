@@ -12,12 +12,13 @@ use crate::boundary::HostClients;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
+use crate::cleanup::OWN_STATE;
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::StageError;
 use crate::facts::{AFTER_USER_DATA_UNIT, USER_DATA_TARGET, WriteRecord};
 use crate::host::MAX_FILE_LENGTH;
-use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
+use crate::plan::{Action, ECS_CONFIG, Plan, RUN_FOLDER, WRITTEN};
 use crate::redaction::error_chain;
 
 pub use maintenance::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
@@ -37,9 +38,8 @@ pub fn write(host_clients: &HostClients, plan: &Plan) -> Result<bool, StageError
     let config = &plan.ecs_config;
     let disk = &host_clients.disk;
     let changed = config.changed();
-    if !changed {
-        disk.remove_temporary_files(ECS_CONFIG);
-    } else {
+    remove_temporary_files(disk);
+    if changed {
         let recorded = remember(disk, &config.written);
         write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
         if recorded.is_err() {
@@ -52,6 +52,12 @@ pub fn write(host_clients: &HostClients, plan: &Plan) -> Result<bool, StageError
         let _ = disk.sync(WRITTEN).inspect_err(log_not_recorded);
     }
     Ok(changed)
+}
+
+/// Removes the temporary files that killed processes have left.
+fn remove_temporary_files(disk: &Disk) {
+    disk.remove_temporary_files(ECS_CONFIG);
+    [RUN_FOLDER, OWN_STATE].iter().for_each(|folder| disk.remove_all_temporary_files(folder));
 }
 
 /// Writes `ecs.config`, if it has not changed since it was read. If it contains a secret, only root can read it.

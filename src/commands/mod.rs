@@ -40,7 +40,7 @@ use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::gather;
-use crate::plan::Expectation;
+use crate::plan::{Expectation, RUN_FOLDER};
 use crate::render::VerdictDocument;
 use crate::report;
 use crate::retry::{AttemptResult, Deadline, Policy, Watchdog, until};
@@ -109,7 +109,7 @@ impl CommandContext {
 
     /// Takes the lock of the commands that write. The error contains `limit`.
     pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
-        self.host_clients.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
+        self.host_clients.disk.create_folder(RUN_FOLDER, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.host_clients.disk.lock(LOCK_FILE) {
             Ok(lock) => AttemptResult::Done(lock),
             Err(error @ DiskError::Busy { .. }) => AttemptResult::Retry(error),

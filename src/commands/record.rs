@@ -12,10 +12,10 @@ use crate::boundary::disk::Mode;
 use crate::boundary::kernel;
 use crate::boundary::requests::Requests;
 use crate::exit::Exit;
+use crate::plan::RUN_FOLDER;
 use crate::probe;
 use crate::redaction::error_chain;
 use crate::render::as_json;
-use crate::report;
 use crate::timeline::record::{CommandRecord, Step};
 
 /// The version of the format.
@@ -25,7 +25,7 @@ impl CommandContext {
     /// Writes the record of this command. An error is logged: a missing record changes nothing else.
     pub(super) fn store_record(&self, command: &str, phases: &Phases, exit: Exit) {
         let disk = &self.host_clients.disk;
-        let path = format!("{}/{command}.json", report::RUN);
+        let path = format!("{}/{command}.json", RUN_FOLDER);
         if probe::record(disk, &path).is_some_and(|earlier| earlier.exit_code == Exit::Done.code()) {
             return;
         }

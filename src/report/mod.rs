@@ -20,13 +20,12 @@ use serde_json::Value;
 use crate::boundary::console;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::journal;
+use crate::plan::RUN_FOLDER;
 use crate::redaction::{self, error_chain};
 use crate::render::{SignalOutcome, VerdictDocument, VerdictState};
 
 /// The file with the last verdict. It is lost at a reboot, because a verdict holds for one boot.
 const STATUS: &str = "/run/ecs-bootstrap/status.json";
-/// The folder for files that hold for one boot.
-pub const RUN: &str = "/run/ecs-bootstrap";
 
 /// Reports a verdict on this host. `is_handed_over` says that the verify unit continues.
 pub fn locally(disk: &Disk, document: &VerdictDocument, is_handed_over: bool, to_journal: bool) {
@@ -122,7 +121,7 @@ fn store(disk: &Disk, document: &VerdictDocument) -> Result<(), DiskError> {
         source: error.into(),
     })?;
     bytes.push(b'\n');
-    disk.create_folder(RUN, 0o755)?;
+    disk.create_folder(RUN_FOLDER, 0o755)?;
     disk.replace(STATUS, &bytes, Mode::Exactly(0o644))
 }
 

@@ -76,7 +76,8 @@ pub async fn verdict(
         }
         wait.follow_hold(&mut observer.evidence);
         let diagnosis = wait.diagnose(&mut observer.evidence);
-        if wait.holds_back_final() && !observer.has_examined() {
+        // Both are asked: the first one starts probes.
+        if wait.holds_back_final() && !(observer.has_examined() & observer.are_units_settled()) {
             continue;
         }
         if let Some(verdict) = judge(&observer.evidence, &diagnosis) {

@@ -183,10 +183,15 @@ impl<'a> Observer<'a> {
             self.run_soon(Probe::HostState);
             return false;
         }
-        // A unit that has changed since it was read may have failed, and the start of the agent may fail.
+        is_all && !self.evidence.job_pending("docker.service")
+    }
+
+    /// Whether no unit has changed since it was read, and no start of the agent is pending: a unit that failed, or a start
+    /// that fails, is a cause in an earlier layer.
+    pub(super) fn are_units_settled(&mut self) -> bool {
         let has_changed = self.schedule_of(Probe::Units).any(|entry| entry.running || entry.is_asked_for);
         let is_starting = self.evidence.agent_unit().is_some_and(|unit| self.evidence.job_pending(&unit.name));
-        is_all && !has_changed && !is_starting && !self.evidence.job_pending("docker.service")
+        !has_changed && !is_starting
     }
 
     fn note_answered(&mut self, probe: Option<Probe>) {
@@ -388,7 +393,8 @@ impl<'a> Observer<'a> {
             self.run_soon(Probe::Cluster);
         }
         let connected = self.evidence.has_connected();
-        if connected && !std::mem::replace(&mut self.connected_line, connected) {
+        let is_described = self.evidence.described().is_some_and(|described| described.agent_connected);
+        if connected && !std::mem::replace(&mut self.connected_line, connected) && !is_described {
             self.run_soon(Probe::Registration);
         }
         true

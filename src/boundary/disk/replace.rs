@@ -68,6 +68,13 @@ impl Disk {
         }
     }
 
+    /// Removes the temporary files that killed processes have left in a folder in which only ecs-bootstrap writes.
+    pub fn remove_all_temporary_files(&self, folder: &str) {
+        if let Ok(folder) = self.resolve(folder, FinalLink::Kept) {
+            remove_abandoned_if(&folder, |name| name.starts_with('.') && name.contains(TEMPORARY));
+        }
+    }
+
     /// Writes a temporary file and renames it to `path` if `check` succeeds just before the rename.
     fn write(
         &self,
@@ -159,13 +166,17 @@ fn write_temporary(
     file.set_permissions(Permissions::from_mode(bits))
 }
 
+fn remove_abandoned(folder: &Path, prefix: &str) {
+    remove_abandoned_if(folder, |name| name.starts_with(prefix));
+}
+
 /// Removes the temporary files that no process has locked. Errors are ignored: a file that stays does no harm, and the
 /// same problem (a read-only disk) is reported when the new file is written.
 #[expect(clippy::disallowed_methods, reason = "this file is where files are removed")]
-fn remove_abandoned(folder: &Path, prefix: &str) {
+fn remove_abandoned_if(folder: &Path, is_temporary: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+        if !entry.file_name().to_str().is_some_and(&is_temporary) {
             continue;
         }
         let mut options = OpenOptions::new();

@@ -127,6 +127,10 @@ fn removes_the_temporary_files_of_a_killed_run_and_nothing_else() {
     fs::File::create_new(disk.path("/etc/ecs").join(left[0])).unwrap();
     disk.remove_temporary_files(CONFIG);
     assert_eq!(disk.list("/etc/ecs").unwrap(), [".ecs.config.swp", ".other.ecs-bootstrap-Ab12Cd", "ecs.config"]);
+    let in_use = create_temporary(&disk.path("/etc/ecs"), ".status.json.ecs-bootstrap-").unwrap();
+    disk.remove_all_temporary_files("/etc/ecs");
+    let in_use = in_use.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(disk.list("/etc/ecs").unwrap(), [".ecs.config.swp", in_use, "ecs.config"]);
 }
 
 #[test]
