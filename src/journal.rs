@@ -30,9 +30,13 @@ pub const MESSAGE_ID_FAILED: &str = "2a35c966aebc50eb7693f3bd06e9613d";
 pub const MESSAGE_ID_UNKNOWN: &str = "f8e2800efb0763dc277142001c200464";
 /// Another unit continues the verification.
 pub const MESSAGE_ID_HANDED_OVER: &str = "3f6e5e4d8a1e0485c4d394202ebbb079";
+/// The fault that `watch` reported is over.
+pub const MESSAGE_ID_RECOVERED: &str = "b1f0e7d65c0f4e0f8a4f7b0a6e2d93c1";
 /// `ecs.config` contains the decided configuration.
 pub const MESSAGE_ID_CONFIGURED: &str = "60153183f56face4401aaf19a8f9c8bb";
 
+/// The field of an event that replaces the priority of its level.
+const PRIORITY_FIELD: &str = "priority";
 const SOCKET: &str = "run/systemd/journal/socket";
 const IDENTIFIER: &str = "ecs-bootstrap";
 /// The time-out for one datagram, so that a journal that is full cannot delay the boot.
@@ -190,11 +194,13 @@ fn entry(level: Level, fields: &Fields) -> Vec<u8> {
         Level::INFO => "6",
         _ => "7",
     };
+    // `tracing` has no level for a notice, which is above info. An event of one has the field `priority`.
+    let own = fields.others.iter().find(|(name, _)| *name == PRIORITY_FIELD);
     let mut entry = Vec::new();
     put(&mut entry, "MESSAGE", &fields.message);
-    put(&mut entry, "PRIORITY", priority);
+    put(&mut entry, "PRIORITY", own.map_or(priority, |(_, value)| value));
     put(&mut entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
-    for (name, value) in &fields.others {
+    for (name, value) in fields.others.iter().filter(|(name, _)| *name != PRIORITY_FIELD) {
         put(&mut entry, &field_name(name), value);
     }
     entry

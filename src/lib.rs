@@ -81,3 +81,4 @@ pub mod terminal;
 pub mod timeline;
 pub mod verdict;
 pub mod verify;
+pub mod watch;

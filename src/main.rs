@@ -113,6 +113,7 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
         HostCommand::ResetAgent(options) => Box::pin(context.reset_agent(consent(options))).await,
         HostCommand::Doctor(options) => Box::pin(context.doctor(&options)).await,
         HostCommand::Status => Box::pin(context.status()).await,
+        HostCommand::Watch => Box::pin(context.watch()).await,
         HostCommand::Timeline(options) => Box::pin(context.timeline(&options)).await,
     }
 }

@@ -177,9 +177,32 @@ pub struct Expectation {
     /// What must be true before the instance takes tasks; `None` if the registration is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadyConditions>,
+    /// What `watch` observes after the verification; `None` if it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchRules>,
     /// The signal targets outside of this host.
     #[serde(default)]
     pub signal: SignalTargets,
+}
+
+/// How the agent is watched after the verification (`watch.*`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchRules {
+    /// How long a fault must last before it is reported.
+    pub window: Duration,
+    /// Whether an agent that is stuck is restarted, once in each boot.
+    pub restarts_agent: bool,
+}
+
+impl WatchRules {
+    /// The rules, if the settings turn the watch on.
+    pub fn of(settings: &Settings) -> Option<WatchRules> {
+        let watch = &settings.watch;
+        watch
+            .enable
+            .value
+            .then_some(WatchRules { window: watch.window.value, restarts_agent: watch.restart_agent.value })
+    }
 }
 
 /// What must be true before the instance takes tasks, besides its registration (`ready.*`).

@@ -83,7 +83,7 @@ pub fn jittered(duration: Duration) -> Duration {
 }
 
 /// A random number in `0.0..1.0`, from the random keys of the standard hasher. Not for cryptography.
-fn fraction() -> f64 {
+pub fn fraction() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1u64 << 53) as f64

@@ -143,8 +143,8 @@ pub(super) static DROPPED: Cause = Cause {
     remedy: "raise the idle time-out of the proxy or firewall between this host and `ecs-a-*` above the interval that the \
              evidence names, or exclude these hosts from the proxy",
     source: "ecs-agent/acs/session: heartbeats and reconnection",
-    check: |evidence| evidence.is_disconnected().then(|| dropped(evidence)).flatten(),
-    note: |evidence| (!evidence.is_disconnected()).then(|| dropped(evidence)).flatten(),
+    check: |evidence| is_failure(evidence).then(|| dropped(evidence)).flatten(),
+    note: |evidence| (!is_failure(evidence)).then(|| dropped(evidence)).flatten(),
     ..DEFAULTS
 };
 
@@ -164,8 +164,13 @@ fn denied(evidence: &Evidence) -> Vec<String> {
     called.into_iter().chain(line.map(|line| evidence.quoted(line))).collect()
 }
 
+/// Whether the drops are a failure and not a note: the agent is disconnected now, or `watch` has seen them for its window.
+fn is_failure(evidence: &Evidence) -> bool {
+    evidence.is_disconnected() || evidence.watched.as_ref().is_some_and(|watched| watched.drops)
+}
+
 fn dropped(evidence: &Evidence) -> Option<Vec<String>> {
-    let DroppedConnections { count, interval } = evidence.dropped_connections()?;
+    let DroppedConnections { count, interval, .. } = evidence.dropped_connections()?;
     let closed = evidence.agent_logged(&["ACS WebSocket connection closed"]);
     let seen = format!("the last {count} connections to ACS ended after {} s on average", interval.as_secs());
     Some([seen].into_iter().chain(closed).collect())

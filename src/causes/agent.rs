@@ -1,5 +1,7 @@
 //! Causes in the agent: what ECS rejects, what the agent cannot set up, and how it exits.
 
+use std::time::SystemTime;
+
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::crash::{loop_evidence, remedy, remedy_for};
@@ -194,6 +196,37 @@ pub(super) static EXITS: Cause = Cause {
     ..Cause::DEFAULTS
 };
 
+/// An agent that registers at each start, and ends again. Only `watch` observes for long enough.
+pub(super) static RESTARTS: Cause = Cause {
+    id: "agent-restarts",
+    yields_to: &["agent-exits", "agent-gave-up"],
+    specificity: Specificity::General,
+    is_symptom_of: Layer::Agent.before(),
+    layer: Layer::Agent,
+    title: "the agent starts again and again after the instance was ready",
+    symptoms: "the instance is in the cluster, and its tasks start late or not at all; `docker ps` shows a container of the \
+               agent that is minutes old",
+    proof: "the agent's container has started at least three times within a quarter of an hour, and the last start is less \
+            than five minutes ago; if the agent ends before it registers, the cause is `agent-exits`",
+    look_alikes: &["agent-exits", "host-overloaded", "docker-failed"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    exit_after_deadline: Exit::Agent,
+    remedy: "find out what ends it: `journalctl -u ecs -u docker --since -15m`, and the end of /var/log/ecs/ecs-agent.log",
+    source: "ecs-init/engine, StartSupervised: the agent is started again after every code except 0 and 5",
+    check: |evidence| {
+        let starts = &evidence.watched.as_ref()?.starts;
+        let (first, last) = (starts.first()?, starts.last()?);
+        let time = |at: &SystemTime| humantime::format_rfc3339_seconds(*at);
+        let seen = format!("its container started {} times from {} to {}", starts.len(), time(first), time(last));
+        let end = evidence.agent_end().map(|(code, _)| format!("the agent exited with code {code}"));
+        let killed = evidence.killed();
+        Some([Some(seen), end, evidence.agent_error(), killed].into_iter().flatten().collect())
+    },
+    when_registered: true,
+    ..Cause::DEFAULTS
+};
+
 /// ecs-bootstrap's own deadline.
 pub(super) static RUN_LATE: Cause = Cause {
     id: "run-late",
@@ -264,10 +297,8 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     source: "aws/amazon-ecs-agent#1143 #240 #316",
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
-        let is_disconnected =
-            matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
         let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
-        if !is_disconnected {
+        if !evidence.is_disconnected() {
             return None;
         }
         let seen = disconnected_for(evidence, since);

@@ -144,6 +144,7 @@ pub static ALL: &[&Cause] = &[
     &lifecycle::WARM_POOL_STATE_MISSING,
     &agent::GAVE_UP,
     &agent::EXITS,
+    &agent::RESTARTS,
     &agent::RUN_LATE,
     &agent::VERIFY_DIED,
     &acs::ENDPOINT_PARTIAL,

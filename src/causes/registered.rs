@@ -102,12 +102,16 @@ fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     let window = evidence.expectation.as_ref()?.window;
     let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
     // Below the level info, the agent does not log that it connects.
-    let is_quiet = evidence.agent_lines().iter().any(|line| line.level == "info") && !evidence.has_connected();
+    let is_quiet = evidence.logs_connections() && !evidence.has_connected_since();
     (is_open == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
         vec![
             disconnected_for(evidence, since),
             "the ACS endpoint accepts connections from this host".to_owned(),
-            format!("{} has no `Connected to ACS` since the agent's start", evidence.agent_log_name()),
+            format!(
+                "{} has no `Connected to ACS` since {}",
+                evidence.agent_log_name(),
+                if evidence.disconnected_since().is_some() { "then" } else { "the agent's start" }
+            ),
         ]
     })
 }

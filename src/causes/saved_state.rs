@@ -116,16 +116,19 @@ pub(super) static DEREGISTERED: Cause = Cause {
     source: "aws/amazon-ecs-agent#882 #676; ecs-agent/acs/session",
     check: |evidence| {
         let arn = evidence.container_instance_arn()?;
-        let status = match evidence.container_instance.as_ref()? {
-            Ok(Some(instance)) if instance.agent_connected && instance.status != "INACTIVE" => return None,
-            Ok(Some(instance)) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
-            Ok(None) => Some(format!("ECS does not have `{arn}`")),
-            // Without an answer of ECS, a connection since this start shows that the agent has recovered.
-            Err(_) if evidence.has_connected() => return None,
-            Err(_) => None,
+        let status = match &evidence.container_instance {
+            Some(Ok(Some(instance))) if instance.agent_connected && instance.status != "INACTIVE" => return None,
+            Some(Ok(Some(instance))) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
+            Some(Ok(None)) => Some(format!("ECS does not have `{arn}`")),
+            None if evidence.watched.is_none() => return None,
+            // Without an answer of ECS, a connection shows that the agent has recovered.
+            Some(Err(_)) | None if evidence.has_connected_since() => return None,
+            Some(Err(_)) | None => None,
         };
-        let logged = evidence.agent_logged(DEREGISTERED_TEXTS)?;
-        Some([logged].into_iter().chain(status).collect())
+        let logged = evidence.agent_logged(DEREGISTERED_TEXTS);
+        // A single answer without the line can be old.
+        let is_shown = logged.is_some() || evidence.is_inactive();
+        is_shown.then(|| logged.into_iter().chain(status).collect())
     },
     when_registered: true,
     ..Cause::DEFAULTS

@@ -20,11 +20,17 @@ use crate::render::Phase;
 use crate::settings::schema::MAX_DURATION;
 
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
+pub(super) const WATCH_TIMER: &str = "ecs-bootstrap-watch.timer";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
 /// The units of the verification, written if no package installed them. The second one reports that the first one died.
 const UNIT_TEXTS: [(&str, &str); 2] = [
     ("ecs-bootstrap-verify-failed.service", include_str!("../../systemd/ecs-bootstrap-verify-failed.service")),
     (VERIFY_UNIT, include_str!("../../systemd/ecs-bootstrap-verify.service")),
+];
+/// The units of the watch, written if no package installed them.
+const WATCH_UNIT_TEXTS: [(&str, &str); 2] = [
+    ("ecs-bootstrap-watch.service", include_str!("../../systemd/ecs-bootstrap-watch.service")),
+    (WATCH_TIMER, include_str!("../../systemd/ecs-bootstrap-watch.timer")),
 ];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
@@ -65,6 +71,7 @@ fn parse(bytes: &[u8]) -> Option<Handover> {
     let times = &mut handover.expectation;
     times.deadline = times.deadline.min(MAX_DURATION);
     times.window = times.window.min(MAX_DURATION);
+    times.watch.iter_mut().for_each(|watch| watch.window = watch.window.min(MAX_DURATION));
     Some(handover)
 }
 
@@ -97,8 +104,7 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
     disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }
 
-/// Queues the start of the verify unit. If the unit is not installed, it is written below `/run/systemd/system` first,
-/// with `program` as the path of this program.
+/// Queues the start of the verify unit.
 pub(super) async fn start(
     host_clients: &HostClients,
     systemd: Result<&Systemd, &SystemdError>,
@@ -111,7 +117,35 @@ pub(super) async fn start(
     {
         tracing::debug!(%error, "start counter of the verify unit not reset");
     }
-    match jobs.queue("start", VERIFY_UNIT).await {
+    start_or_write(host_clients, &jobs, program, VERIFY_UNIT, &UNIT_TEXTS).await
+}
+
+/// Queues the start of the timer of the watch, unless it is active.
+pub(super) async fn start_watch(
+    host_clients: &HostClients,
+    systemd: Result<&Systemd, &SystemdError>,
+    program: Option<&Path>,
+) -> Result<(), StageError> {
+    if let Ok(systemd) = systemd
+        && let Ok(timer) = systemd.unit(WATCH_TIMER).await
+        && timer.active_state.as_deref() == Some("active")
+    {
+        return Ok(());
+    }
+    let jobs = Jobs::of(&host_clients.disk, systemd)?;
+    start_or_write(host_clients, &jobs, program, WATCH_TIMER, &WATCH_UNIT_TEXTS).await
+}
+
+/// Queues the start of a unit. If the unit is not installed, these units are written below `/run/systemd/system` first, with
+/// `program` as the path of this program.
+async fn start_or_write(
+    host_clients: &HostClients,
+    jobs: &Jobs<'_>,
+    program: Option<&Path>,
+    unit: &str,
+    texts: &[(&str, &str)],
+) -> Result<(), StageError> {
+    match jobs.queue("start", unit).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
         answer => return Ok(answer.map(|_| ())?),
     }
@@ -125,14 +159,14 @@ pub(super) async fn start(
     let escaped = escaped_for_unit(program).ok_or_else(|| {
         let text = format!("systemd does not accept the program path `{}`", program.escape_debug());
         let source = std::io::Error::other(text);
-        StageError::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
+        StageError::Write(DiskError::Io { doing: "write", path: unit.to_owned(), source })
     })?;
     host_clients.disk.create_folder("/run/systemd/system", 0o755).map_err(StageError::Write)?;
-    for (unit, text) in UNIT_TEXTS {
+    for (unit, text) in texts {
         let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &escaped));
         host_clients.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
     }
-    Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
+    Ok(jobs.queue("start", unit).await.map(|_| ())?)
 }
 
 /// The path of a program in the form of `ExecStart=`: each `%` doubled, because it begins a specifier, and in quotes if

@@ -22,6 +22,7 @@ mod status;
 mod timeline;
 mod verify;
 mod verify_died;
+mod watch;
 mod watchdog;
 
 use std::cell::OnceCell;
@@ -50,6 +51,8 @@ use crate::settings::{Settings, SettingsError, Warning};
 
 /// The lock of every command that writes.
 const LOCK_FILE: &str = "/run/ecs-bootstrap/lock";
+/// The lock of `watch`, which does not wait for a run.
+const LOCK_FILE_OF_WATCH: &str = "/run/ecs-bootstrap/watch.lock";
 /// Pauses between attempts to take the lock while another run holds it.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 const WAITING_FOR_LOCK: &str = "waiting for another run";

@@ -81,6 +81,7 @@ fn name(command: &HostCommand) -> &'static str {
         HostCommand::ResetAgent(_) => "reset-agent",
         HostCommand::Status => "status",
         HostCommand::Timeline(_) => "timeline",
+        HostCommand::Watch => "watch",
     }
 }
 

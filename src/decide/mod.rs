@@ -20,6 +20,7 @@ use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
 use crate::plan::{
     ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, ReadyConditions, Refusal, SignalTargets, VENDOR_ECS_CONFIG,
+    WatchRules,
 };
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning, warning};
 
@@ -54,6 +55,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         follows_file,
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         ready: ReadyConditions::of(settings),
+        watch: WatchRules::of(settings),
         signal: SignalTargets::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, early, expectation, warnings })

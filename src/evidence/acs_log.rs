@@ -8,9 +8,16 @@ use std::time::{Duration, SystemTime};
 use super::Evidence;
 use super::agent_log::Line;
 use super::log::Lines;
+use crate::boundary::aws::Endpoint;
 
 /// The agent logs this for each connection.
 const CONNECTED: &str = "Connected to ACS endpoint";
+/// The agent logs this when it ends a connection on which nothing has arrived for one to two minutes, at random
+/// (`ecs-agent/acs/session`: heartbeat time-out and its jitter).
+const SILENT: &str = "ACS Connection hasn't had any activity for too long";
+const MAX_SILENCE: Duration = Duration::from_secs(120);
+/// The agent logs this when ACS has ended a connection.
+const CLOSED: &str = "ACS WebSocket connection closed";
 /// The agent pauses at most two minutes between two attempts to connect (`ecs-agent/acs/session`).
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The minimum number of connections that ended.
@@ -27,6 +34,27 @@ pub struct DroppedConnections {
     pub count: usize,
     /// The mean time from one of them to the next one.
     pub interval: Duration,
+    /// When the first of them began.
+    pub since: SystemTime,
+}
+
+/// The endpoint of ACS that the end of the agent's log names last, as `ecs:DiscoverPollEndpoint` returned it.
+pub fn acs_endpoint(log: &[u8]) -> Option<Endpoint> {
+    const BEGINS: &str = "ecs-a";
+    const HTTPS: u16 = 443;
+    let text = String::from_utf8_lossy(log);
+    let is_of_host = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    // Not `ecs-agent.log`.
+    let is_numbered = |rest: &str| rest.starts_with('-') || rest.starts_with('.');
+    text.rmatch_indices(BEGINS).find_map(|(at, _)| {
+        let rest = &text[at..];
+        let (host, after) = rest.split_at(rest.find(|c| !is_of_host(c)).unwrap_or(rest.len()));
+        let is_whole = !text[..at].ends_with(is_of_host) && host.contains('.') && host.len() <= 253;
+        let after = after.strip_prefix(':').or_else(|| after.strip_prefix(" port ")).unwrap_or_default();
+        let digits = &after[..after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len())];
+        let is_host = is_whole && is_numbered(&host[BEGINS.len()..]);
+        is_host.then(|| Endpoint { host: host.to_owned(), port: digits.parse().unwrap_or(HTTPS) })
+    })
 }
 
 impl Evidence {
@@ -53,6 +81,36 @@ impl Evidence {
         is_current.then(|| &lines[failed])
     }
 
+    /// When the agent last logged a connection to ACS.
+    pub fn connected_at(&self) -> Option<SystemTime> {
+        let lines = self.agent_lines();
+        lines[lines.last_with(Lines::All, &[CONNECTED])?].time
+    }
+
+    /// Since when the agent has no connection to ACS, if its log shows that: from the first sign after the last connection. A
+    /// connection that was cut without a sign was lost up to [`MAX_SILENCE`] before the agent noticed it.
+    pub fn connection_lost(&self) -> Option<SystemTime> {
+        let lines = self.agent_lines();
+        if !self.logs_connections() {
+            // Only errors are logged, so one that was not repeated is over.
+            self.acs_error()?;
+            let failed = lines.iter().filter(|line| line.is_failed_connection()).filter_map(|line| line.time);
+            return failed.rev().fold(None, |first, time| match first {
+                Some(first) if time + MAX_PAUSE < first => Some(first),
+                _ => Some(time),
+            });
+        }
+        let connected = lines.last_with(Lines::All, &[CONNECTED]);
+        let after = &lines[connected.map_or(0, |index| index + 1)..];
+        let lost = after.iter().find(|line| line.is_failed_connection() || line.holds(SILENT) || line.holds(CLOSED))?;
+        let noticed = lost.time?;
+        if !lost.holds(SILENT) {
+            return Some(noticed);
+        }
+        let earliest = noticed.checked_sub(MAX_SILENCE)?;
+        Some(earliest.max(connected.and_then(|index| lines[index].time).unwrap_or(earliest)))
+    }
+
     /// The last connections to ACS that ended again and again, if they lasted about equally long and still end.
     pub fn dropped_connections(&self) -> Option<DroppedConnections> {
         let lines = self.agent_lines();
@@ -69,7 +127,12 @@ impl Evidence {
         let interval = regular.iter().sum::<Duration>().checked_div(count)?;
         // A connection that has lasted for longer shows that the fault is over.
         let is_current = self.observed_at?.duration_since(last).is_ok_and(|since| since <= interval * MAX_RATIO);
-        (regular.len() >= MIN_DROPS && is_current).then_some(DroppedConnections { count: regular.len(), interval })
+        let since = times[times.len() - 1 - regular.len()];
+        (regular.len() >= MIN_DROPS && is_current).then_some(DroppedConnections {
+            count: regular.len(),
+            interval,
+            since,
+        })
     }
 }
 
@@ -100,15 +163,52 @@ mod tests {
     }
 
     #[test]
+    fn the_endpoint_of_acs_is_the_last_one_in_the_log() {
+        let of = |log: &str| acs_endpoint(log.as_bytes()).map(|found| format!("{}:{}", found.host, found.port));
+        let url = "url=\"https://ecs-a-1.eu-west-1.amazonaws.com/ws?a\"\n";
+        assert_eq!(of(url).as_deref(), Some("ecs-a-1.eu-west-1.amazonaws.com:443"));
+        let dial = format!(
+            "{url}error=\"unable to dial ecs-a-7.x.aws port 8443: dial tcp: timeout\"\nmodule=ecs-agent.x ecs-a"
+        );
+        assert_eq!(of(&dial).as_deref(), Some("ecs-a-7.x.aws:8443"));
+        assert_eq!(of("https://ecs-a.x.aws:9/ not-ecs-a-1.x.aws").as_deref(), Some("ecs-a.x.aws:9"));
+        assert_eq!(of("msg=ecs-agent.log module=ecs-agent.go.x \u{fc} ecs-a"), None);
+    }
+
+    #[test]
+    fn a_connection_is_lost_from_the_first_sign_until_the_next_connection() {
+        let (connected, failed) = ("Connected to ACS endpoint", "Failed to connect to ACS: i/o timeout");
+        let (closed, silent) = ("ACS WebSocket connection closed for a valid reason", SILENT);
+        let lost = |lines: &[(u64, &str, &str)]| {
+            let since = logged(lines).connection_lost()?.duration_since(SystemTime::UNIX_EPOCH);
+            Some(since.expect("after 1970").as_secs())
+        };
+        let start = (100, "info", connected);
+        assert_eq!(lost(&[start]), None);
+        assert_eq!(lost(&[start, (900, "info", closed), (901, "info", connected)]), None);
+        assert_eq!(lost(&[start, (900, "info", closed), (930, "error", failed), (960, "error", failed)]), Some(900));
+        assert_eq!(lost(&[start, (900, "warn", silent), (901, "error", failed)]), Some(780));
+        assert_eq!(lost(&[start, (160, "warn", silent)]), Some(100), "not before the connection");
+        assert_eq!(lost(&[(5, "info", "x"), (900, "error", failed), (5000, "error", "tcs: x")]), Some(900));
+        // Below the level info, the agent does not log that it connects.
+        assert_eq!(lost(&[(900, "error", failed), (1000, "error", failed)]), Some(900));
+        assert_eq!(lost(&[(100, "error", failed), (1000, "error", failed)]), Some(1000));
+        assert_eq!(lost(&[(100, "error", failed), (1000, "warn", "something else")]), None);
+    }
+
+    #[test]
     fn connections_that_end_after_the_same_time_are_found() {
         let at = |seconds: &[u64]| {
             let lines: Vec<_> = seconds.iter().map(|second| (*second, "info", "Connected to ACS endpoint")).collect();
             let last = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds.last().unwrap());
             Evidence { observed_at: Some(last + Duration::from_secs(5)), ..logged(&lines) }.dropped_connections()
         };
-        let dropped = DroppedConnections { count: 3, interval: Duration::from_secs(60) };
-        assert_eq!(at(&[0, 60, 121, 180]), Some(dropped));
-        assert_eq!(at(&[0, 900, 960, 1021, 1080]), Some(dropped));
+        let dropped = |since: u64| {
+            let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
+            DroppedConnections { count: 3, interval: Duration::from_secs(60), since }
+        };
+        assert_eq!(at(&[0, 60, 121, 180]), Some(dropped(0)));
+        assert_eq!(at(&[0, 900, 960, 1021, 1080]), Some(dropped(900)));
         assert_eq!(at(&[0, 60, 121]), None);
         assert_eq!(at(&[0, 3600, 7200, 10_800]), None);
         assert_eq!(at(&[0, 1, 400, 401]), None);

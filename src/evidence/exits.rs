@@ -191,8 +191,8 @@ impl Evidence {
 
     /// Whether ECS reports a registered agent as disconnected for longer than a new agent needs to connect.
     pub fn stays_disconnected(&self) -> bool {
-        let disconnected = matches!(&self.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
-        disconnected && self.registered_for.is_none_or(|since| since >= CONNECTING)
+        let is_down = self.described().is_some_and(|described| !described.agent_connected) || self.is_disconnected();
+        is_down && self.registered_for.is_none_or(|since| since >= CONNECTING)
     }
 
     /// The evidence line for a process of docker or the agent that SIGKILL ended; `None` if there is none.

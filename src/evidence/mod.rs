@@ -23,12 +23,14 @@ pub mod routes;
 pub mod task_hold;
 mod units;
 pub mod user_data;
+mod watched;
 
-pub use self::acs_log::DroppedConnections;
+pub use self::acs_log::{DroppedConnections, acs_endpoint};
 pub use self::crash_loop::CrashLoop;
 pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
+pub use self::watched::Watched;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -216,6 +218,8 @@ pub struct Evidence {
     pub registered_for: Option<Duration>,
     /// The daemons that must run before the instance takes tasks; `None` if none must.
     pub task_hold: Option<TaskHold>,
+    /// What the checks of `watch` have seen over time; `None` for a single observation and while verify waits.
+    pub watched: Option<Watched>,
     /// The expected cluster as ECS describes it.
     pub cluster: Option<Result<DescribedClusters, AwsError>>,
     /// The instance's role, from instance metadata.

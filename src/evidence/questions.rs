@@ -25,6 +25,8 @@ pub struct NetworkQuestions {
     pub public_address: bool,
     /// Cluster and ARN of the container instance, to probe the control plane; `None` to skip it.
     pub control_plane: Option<(String, String)>,
+    /// The endpoint of ACS, if it is known without a call.
+    pub acs: Option<Endpoint>,
     /// Whether to probe the agent's proxy, because the agent has not registered.
     pub proxy: bool,
     /// Whether to ask ECS for the time without credentials, because there are none.
@@ -54,6 +56,7 @@ impl NetworkQuestions {
                 || call(|kind| matches!(kind, AwsErrorKind::ConnectTimeout)),
             // The call is not repeated after a denial.
             control_plane: evidence.joined_as().filter(|_| stays_disconnected && !is_denied),
+            acs: None,
             proxy: evidence.container_instance_arn().is_none(),
             clock: evidence.container_instance_arn().is_none()
                 && (matches!(&evidence.role, Some(Ok(role)) if !matches!(role, RoleStatus::Present { .. }))
@@ -95,11 +98,5 @@ impl Evidence {
     pub fn must_fetch_certificate(&self) -> bool {
         let is_tls = |error: &AwsError| matches!(error.kind, AwsErrorKind::Tls { .. });
         self.stage_error.is_none() && self.network_path.certificate.is_none() && self.aws_errors().any(is_tls)
-    }
-
-    /// Whether the agent has registered and ECS reports it as disconnected.
-    pub fn is_disconnected(&self) -> bool {
-        self.container_instance_arn().is_some()
-            && matches!(&self.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join3, join5};
+use futures_util::future::{join, join3, join5};
 
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
@@ -60,7 +60,7 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
             fetch_certificate(certificate_of, deadline),
             ask_proxy(connect, deadline),
             public_address(host_clients, ask.public_address, deadline),
-            control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
+            control_plane(aws, (ask.control_plane.as_ref(), ask.acs), endpoint.clone(), through.as_ref(), deadline),
         );
         let ((dns, certificate, proxied, public_address, control_plane), agent_endpoint, ()) =
             join3(of_api, connection(ask.agent_endpoint, deadline), time).await;
@@ -162,14 +162,19 @@ async fn public_address(host_clients: &HostClients, is_asked: bool, deadline: De
     answer.inspect_err(|error| tracing::debug!(%error, "public address not read")).ok().map(|address| address.is_some())
 }
 
-/// Connects to both endpoints of the control plane in the same way as the agent.
+/// Connects to both endpoints of the control plane in the same way as the agent. `known` is the endpoint
+/// of ACS, otherwise ECS is asked about the container instance `asked`.
 async fn control_plane(
     aws: &Aws,
-    asked: Option<&(String, String)>,
+    (asked, known): (Option<&(String, String)>, Option<Endpoint>),
     api: Option<Endpoint>,
     proxy: Option<&Proxy>,
     deadline: Deadline,
 ) -> Option<Result<ControlPlane, AwsError>> {
+    if known.is_some() {
+        let (api, acs) = join(reach(api, proxy, deadline), reach(known, proxy, deadline)).await;
+        return Some(Ok(ControlPlane { api, acs, tcs: None }));
+    }
     let (cluster, arn) = asked?;
     let PollEndpoint { endpoint, telemetry } = match aws.poll_endpoint(cluster, arn, deadline).await {
         Ok(endpoints) => endpoints,

@@ -13,6 +13,7 @@ mod prometheus;
 mod timeline;
 mod timeline_svg;
 mod verdict;
+mod watch;
 
 pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
 pub use check::{check_json, check_summary, check_text};
@@ -28,6 +29,7 @@ pub use verdict::{
     FindingDocument, Phase, SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState, document,
     verdict_text, verdict_text_within,
 };
+pub use watch::watch_text;
 
 /// JSON text, with a line break at its end.
 pub fn as_json<T: serde::Serialize>(document: &T) -> String {

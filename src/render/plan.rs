@@ -60,6 +60,9 @@ pub fn plan_json(plan: &Plan) -> Value {
             "at_deadline": ready.at_deadline,
         });
     }
+    if let Some(watch) = &plan.expectation.watch {
+        document["watch"] = json!({"window_s": watch.window.as_secs(), "restarts_agent": watch.restarts_agent});
+    }
     redaction::json(document)
 }
 
@@ -120,6 +123,11 @@ pub fn plan_text(plan: &Plan) -> String {
             "ready       {} must run before tasks are allowed; waits at most {limit}, {then}",
             daemons(&ready.daemons)
         ));
+    }
+    if let Some(watch) = &plan.expectation.watch {
+        let limit = humantime::format_duration(watch.window);
+        let restarts = if watch.restarts_agent { "; restarts an agent that is stuck once" } else { "" };
+        line(format!("watch       reports a fault of the agent that lasts for {limit}{restarts}"));
     }
     if config.changed() {
         text.push('\n');

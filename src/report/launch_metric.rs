@@ -10,13 +10,16 @@ use std::time::{Duration, SystemTime};
 use super::client::{SendOutcome, SignalClient};
 use super::sent;
 use super::signals::signal;
-use crate::boundary::aws::MetricValue;
+use crate::boundary::aws::{MetricUnit, MetricValue};
 use crate::facts;
 use crate::plan::cluster_name;
 use crate::redaction::error_chain;
 use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument};
 
-const NAMESPACE: &str = "ecs-bootstrap";
+pub(super) const NAMESPACE: &str = "ecs-bootstrap";
+/// The remedy if the metric is not stored.
+pub(super) const REMEDY: &str = "allow the instance's role `cloudwatch:PutMetricData` for the namespace `ecs-bootstrap`, and \
+                                 check the network path to the CloudWatch endpoint";
 const NAME: &str = "LaunchToReady";
 /// A longer time is not the duration of a boot: the instance was repaired, or the setting was switched on later.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -50,13 +53,16 @@ impl SignalClient {
         };
         let dimensions =
             [("ClusterName", cluster_name(cluster)), ("ImageId", image_id), ("InstanceType", instance_type)];
-        let metric = MetricValue { namespace: NAMESPACE, name: NAME, dimensions: &dimensions, value };
+        let metric = MetricValue {
+            namespace: NAMESPACE,
+            name: NAME,
+            dimensions: &dimensions,
+            value: MetricUnit::Seconds(value),
+        };
         let outcome = self.send(async |deadline| self.aws().await?.put_metric(metric, deadline).await).await;
         match outcome {
             SendOutcome::Failed(error) => {
-                let remedy = "allow the instance's role `cloudwatch:PutMetricData` for the namespace `ecs-bootstrap`, \
-                              and check the network path to the CloudWatch endpoint";
-                done(SignalOutcome::Failed, detail(&format!("{}; {remedy}", error_chain(&error))))
+                done(SignalOutcome::Failed, detail(&format!("{}; {REMEDY}", error_chain(&error))))
             }
             SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
                 done(SignalOutcome::Sent, detail(&format!("ready after {:.1} s", value.as_secs_f64())))

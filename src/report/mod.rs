@@ -6,6 +6,7 @@
 mod auto_scaling;
 mod client;
 mod cloudformation;
+mod fault_metric;
 mod instance_tags;
 mod launch_metric;
 mod sent;

@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 
-use futures_util::future::{Either, OptionFuture, join5, select};
+use futures_util::future::{Either, OptionFuture, join, join5, select};
 
 use super::client::SignalClient;
 use crate::redaction;
@@ -51,6 +51,21 @@ impl SignalClient {
         )
         .await;
         group.into_iter().chain(stack).chain(wait_condition).chain(tags).chain(metric).collect()
+    }
+}
+
+impl SignalClient {
+    /// Sends a verdict of `watch` to the targets that observe a running instance: its tags, and for a fault the metric.
+    pub async fn send_watched(&self, document: &VerdictDocument, deadline: Deadline) -> Vec<SignalStatus> {
+        if self.instance_id.is_empty() {
+            return Vec::new();
+        }
+        self.until.set(Some(deadline));
+        let prefix = self.signal.tags_prefix.as_ref();
+        let tags = prefix.map(|prefix| self.tag_instance(prefix, document));
+        let metric = (self.signal.cloudwatch && document.cause.is_some()).then(|| self.put_fault_metric(document));
+        let (tags, metric) = join(OptionFuture::from(tags), OptionFuture::from(metric)).await;
+        tags.into_iter().chain(metric).collect()
     }
 }
 

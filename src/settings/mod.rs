@@ -116,6 +116,17 @@ pub struct ReadySettings {
     pub at_deadline: Sourced<AtDeadline>,
 }
 
+/// What is observed after the verification.
+#[derive(Clone, Debug, Serialize)]
+pub struct WatchSettings {
+    /// Whether `ecs-bootstrap-watch.timer` is started.
+    pub enable: Sourced<bool>,
+    /// How long a fault must last before it is reported.
+    pub window: Sourced<Duration>,
+    /// Whether an agent that is stuck is restarted, once in each boot.
+    pub restart_agent: Sourced<bool>,
+}
+
 /// Variables of the agent that are derived from facts of the instance, unless another source sets them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Derive {
@@ -192,6 +203,8 @@ pub struct Settings {
     pub derive: Derive,
     /// What must be true before the instance takes tasks.
     pub ready: ReadySettings,
+    /// What is observed after the verification.
+    pub watch: WatchSettings,
     /// Where the verdict is sent outside of this host.
     pub signal: SignalSettings,
     /// Variables of the agent by name. Their values may be secret.
@@ -233,6 +246,11 @@ impl Default for Settings {
                 daemons: default("ready.daemons", Daemons::None),
                 deadline: default("ready.deadline", Duration::from_secs(300)),
                 at_deadline: default("ready.at-deadline", AtDeadline::Fail),
+            },
+            watch: WatchSettings {
+                enable: default("watch.enable", false),
+                window: default("watch.window", Duration::from_secs(300)),
+                restart_agent: default("watch.restart-agent", false),
             },
             signal: SignalSettings {
                 cloudformation: default("signal.cloudformation", false),

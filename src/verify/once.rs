@@ -82,17 +82,25 @@ pub(super) async fn once(
     region: Option<&str>,
     error: Option<StageError>,
 ) -> Evidence {
+    let mut evidence = Evidence { stage_error: error, expectation, ..Evidence::default() };
+    examine_host(host_clients, systemd, &mut evidence).await;
+    ask_aws(host_clients, &mut evidence, region).await;
+    let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
+    evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;
+    evidence
+}
+
+/// Adds everything that can be observed without a call of an AWS API.
+pub(super) async fn examine_host(
+    host_clients: &HostClients,
+    systemd: &Result<Systemd, SystemdError>,
+    evidence: &mut Evidence,
+) {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence {
-        stage_error: error,
-        expectation,
-        examined_at: Some(now),
-        observed_at: Some(now),
-        ..Evidence::default()
-    };
+    (evidence.examined_at, evidence.observed_at) = (Some(now), Some(now));
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
-    read_files(host_clients, &mut evidence);
+    read_files(host_clients, evidence);
     let bus = async {
         match systemd {
             Ok(systemd) => Some(within(soon, units(systemd)).await.unwrap_or_else(silent)),
@@ -111,17 +119,13 @@ pub(super) async fn once(
     evidence.units = found;
     evidence.introspection = Some(evidence.trusted(introspection));
     evidence.role = Some(role);
-    lifecycle.store(&mut evidence);
+    lifecycle.store(evidence);
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
     if evidence.wants_container_log() {
         let container = evidence.container.as_ref().expect("docker was asked");
         evidence.container_log = container_log(host_clients, container, soon).await.unwrap_or_default();
     }
-    ask_aws(host_clients, &mut evidence, region).await;
-    let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
-    evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;
-    evidence
 }
 
 /// Adds the answers of the ECS API and the host probe. Both depend on the evidence so far.

@@ -4,7 +4,7 @@ From ecs-agent/{acs,tcs,wsclient}. Both are WebSockets at `/ws` of the endpoints
 server sends a ping every second and a heartbeat message from time to time; it never sends a task, and ignores what the
 agent sends. `agentConnected` is true as long as the ACS connection answers. A refusal has the form that the agent knows,
 `{"type": CODE, "message": {"message": TEXT}}`; with `body` in place of `code` the fault is the answer of something else,
-such as a proxy, and the agent reports a bad handshake.
+such as a proxy, and the agent reports a bad handshake. A fault `acs` ends each connection that is open.
 """
 
 import json
@@ -52,7 +52,7 @@ def hold(handler):
         account.connection(arn, 1)
     account.note(service=service, operation="connected", status=200, request=arn)
     try:
-        keep_alive(websocket.WebSocket(handler.connection, False))
+        keep_alive(websocket.WebSocket(handler.connection, False), lambda: is_acs and account.fault("acs"))
     except OSError:
         pass
     finally:
@@ -84,10 +84,10 @@ def modelled(status, code, message):
     return status, json.dumps({"type": code, "message": {"message": message}}).encode()
 
 
-def keep_alive(connection):
+def keep_alive(connection, is_ended):
     connection.connection.settimeout(PING_PAUSE)
     heard = beat = time.monotonic()
-    while time.monotonic() - heard < MAX_SILENCE:
+    while time.monotonic() - heard < MAX_SILENCE and not is_ended():
         try:
             kind, payload = connection.receive()
             heard = time.monotonic()

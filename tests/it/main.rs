@@ -75,3 +75,4 @@ mod timeline;
 mod user_data;
 /// A verification that dies: how it is reported and signalled.
 mod verify_died;
+mod watch;

@@ -50,7 +50,7 @@ pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 pub use http::usable_certificates;
 pub use message::Message;
 pub use query::is_query_answer;
-pub use signals::{LaunchHook, MetricValue};
+pub use signals::{LaunchHook, MetricUnit, MetricValue};
 pub use tasks::{LogLine, LogPage, LogPlace};
 
 use crate::boundary::clock_skew::ClockSkew;

@@ -74,8 +74,27 @@ pub struct MetricValue<'a> {
     pub name: &'a str,
     /// The name and value of each dimension; neither can be empty.
     pub dimensions: &'a [(&'a str, &'a str)],
-    /// The value, sent in seconds.
-    pub value: Duration,
+    /// The value.
+    pub value: MetricUnit,
+}
+
+/// The value of a metric, with its unit (CloudWatch API Reference, MetricDatum).
+#[derive(Clone, Copy, Debug)]
+pub enum MetricUnit {
+    /// `Seconds`.
+    Seconds(Duration),
+    /// `Count`.
+    Count(u32),
+}
+
+impl MetricUnit {
+    /// The name of the unit, and the value.
+    fn parts(self) -> (&'static str, String) {
+        match self {
+            MetricUnit::Seconds(time) => ("Seconds", format!("{:.3}", time.as_secs_f64())),
+            MetricUnit::Count(count) => ("Count", count.to_string()),
+        }
+    }
 }
 
 impl Aws {
@@ -171,11 +190,12 @@ impl Aws {
     /// Stores one value of a metric: `cloudwatch:PutMetricData`.
     pub async fn put_metric(&self, metric: MetricValue<'_>, deadline: Deadline) -> Result<(), AwsError> {
         const DATUM: &str = "MetricData.member.1";
+        let (unit, value) = metric.value.parts();
         let mut parameters = vec![
             ("Namespace".to_owned(), metric.namespace.to_owned()),
             (format!("{DATUM}.MetricName"), metric.name.to_owned()),
-            (format!("{DATUM}.Unit"), "Seconds".to_owned()),
-            (format!("{DATUM}.Value"), format!("{:.3}", metric.value.as_secs_f64())),
+            (format!("{DATUM}.Unit"), unit.to_owned()),
+            (format!("{DATUM}.Value"), value),
         ];
         for (number, (name, value)) in (1..).zip(metric.dimensions) {
             let dimension = format!("{DATUM}.Dimensions.member.{number}");

@@ -18,6 +18,12 @@ pub(in crate::causes) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<
 
 /// The evidence line for an agent that ECS reports as disconnected. `since` is `Evidence::registered_for`.
 pub(in crate::causes) fn disconnected_for(evidence: &Evidence, since: Duration) -> String {
+    if let Some(time) = evidence.disconnected_since() {
+        let time = humantime::format_rfc3339_seconds(time);
+        let asked =
+            evidence.described().map_or("", |_| "; ecs:DescribeContainerInstances returns agentConnected false");
+        return format!("the agent is disconnected since {time}{asked}");
+    }
     let since = since.as_secs();
     // A single observation does not show for how long.
     if evidence.examined_at.is_some() {

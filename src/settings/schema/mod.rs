@@ -4,30 +4,16 @@
 //! A new setting needs a field of [`Settings`], its default there, and one entry here. Settings files, the environment,
 //! the command line, error texts, "did you mean", the man page and the reference page are made from that entry.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod raw;
+mod values;
 
-use super::{
-    AtDeadline, Daemons, ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings,
+pub use self::raw::Raw;
+pub use self::values::{MAX_DURATION, is_metadata_key};
+use self::values::{
+    at_deadline, boolean, cluster, daemons, duration, name, prefix, reserved_memory, switch, tag_pairs, tags_api,
+    tags_cluster, tags_settings, texts, url, window,
 };
-use crate::agent_variables;
-
-/// A value as it was written, before it is checked against its setting.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Raw {
-    /// A string. Every value of the environment, the command line and tags is one.
-    Text(String),
-    /// A boolean.
-    Bool(bool),
-    /// An integer.
-    Integer(i64),
-    /// An array.
-    List(Vec<Raw>),
-    /// A table.
-    Table(BTreeMap<String, Raw>),
-    /// A TOML value of a type that no setting takes; the name of the type.
-    Other(&'static str),
-}
+use super::{Settings, Source, Sourced};
 
 /// One setting.
 pub struct Setting {
@@ -254,6 +240,28 @@ pub static ALL: &[Setting] = &[
          the instance is ready with a note"
     ),
     setting!(
+        "watch.enable",
+        watch.enable,
+        boolean,
+        "`true` or `false`",
+        "watch the agent after the verification, and name the cause if it stays disconnected, is no longer in its cluster, \
+         starts again and again, or loses its connection at equal intervals"
+    ),
+    setting!(
+        "watch.window",
+        watch.window,
+        window,
+        "a duration such as `5m`, from `30s` to `1day`",
+        "how long a fault must last before `watch` reports it"
+    ),
+    setting!(
+        "watch.restart-agent",
+        watch.restart_agent,
+        boolean,
+        "`true` or `false`",
+        "restart the agent, once in each boot, if `watch` finds that it is stuck"
+    ),
+    setting!(
         "signal.cloudformation",
         signal.cloudformation,
         boolean,
@@ -314,168 +322,10 @@ pub static ALL: &[Setting] = &[
         signal.cloudwatch,
         boolean,
         "`true` or `false`",
-        "store the time from launch to ready in CloudWatch (metric `LaunchToReady`, namespace `ecs-bootstrap`)"
+        "store the time from launch to ready in CloudWatch (metric `LaunchToReady`, namespace `ecs-bootstrap`), and each \
+         fault that `watch` reports (metric `AgentFault`)"
     ),
 ];
-
-fn text(raw: &Raw) -> Option<&str> {
-    match raw {
-        Raw::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// The name or ARN of a stack, a resource or a hook, as AWS takes it.
-fn name(raw: &Raw) -> Option<Option<String>> {
-    let name = text(raw)?;
-    let is_valid = (1..=1024).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
-    is_valid.then(|| Some(name.to_owned()))
-}
-
-/// Plain HTTP is for this host only, because the URL is a credential.
-fn url(raw: &Raw) -> Option<Option<Secret>> {
-    let url = text(raw)?;
-    let is_url = url.chars().all(|c| c.is_ascii_graphic()) && url.len() <= 4096;
-    let is_local = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|local| url.starts_with(local));
-    (is_url && (url.starts_with("https://") || is_local)).then(|| Some(Secret::new(url.to_owned())))
-}
-
-fn cluster(raw: &Raw) -> Option<String> {
-    let name = text(raw)?;
-    agent_variables::check("ECS_CLUSTER", name).ok().filter(|()| !name.is_empty()).map(|()| name.to_owned())
-}
-
-/// The longest duration of a setting. No boot takes a day, and a day overflows no clock.
-pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
-
-fn duration(raw: &Raw) -> Option<Duration> {
-    const MAX_TEXT_LENGTH: usize = 64;
-    let text = text(raw).filter(|text| text.len() <= MAX_TEXT_LENGTH)?;
-    humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX_DURATION)
-}
-
-fn boolean(raw: &Raw) -> Option<bool> {
-    match raw {
-        Raw::Bool(value) => Some(*value),
-        Raw::Text(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-fn switch(raw: &Raw) -> Option<Switch> {
-    match raw {
-        Raw::Bool(true) => Some(Switch::On),
-        Raw::Bool(false) => Some(Switch::Off),
-        Raw::Text(text) => match text.as_str() {
-            "on" | "true" => Some(Switch::On),
-            "off" | "false" => Some(Switch::Off),
-            "auto" => Some(Switch::Auto),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn tags_api(raw: &Raw) -> Option<TagsApi> {
-    match text(raw)? {
-        "auto" => Some(TagsApi::Auto),
-        "never" => Some(TagsApi::Never),
-        _ => None,
-    }
-}
-
-fn tags_settings(raw: &Raw) -> Option<TagsSettings> {
-    match text(raw)? {
-        "all" => Some(TagsSettings::All),
-        "cluster" => Some(TagsSettings::Cluster),
-        "none" => Some(TagsSettings::None),
-        _ => None,
-    }
-}
-
-fn tags_cluster(raw: &Raw) -> Option<TagsCluster> {
-    match text(raw)? {
-        "any" => Some(TagsCluster::Any),
-        "fallback" => Some(TagsCluster::Fallback),
-        "never" => Some(TagsCluster::Never),
-        _ => None,
-    }
-}
-
-fn reserved_memory(raw: &Raw) -> Option<ReservedMemory> {
-    match raw {
-        Raw::Integer(mib) => u16::try_from(*mib).ok().map(ReservedMemory::Mib),
-        Raw::Text(text) => match text.as_str() {
-            "off" => Some(ReservedMemory::Off),
-            "auto" => Some(ReservedMemory::Auto),
-            number => number.parse().ok().map(ReservedMemory::Mib),
-        },
-        _ => None,
-    }
-}
-
-/// The characters that IMDS allows in a tag key (EC2 User Guide, "View tags for your EC2 instances using instance
-/// metadata").
-pub fn is_metadata_key(key: &str) -> bool {
-    !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c))
-}
-
-fn prefix(raw: &Raw) -> Option<String> {
-    let prefix = text(raw)?;
-    (is_metadata_key(prefix) && prefix.len() <= 64).then(|| prefix.to_owned())
-}
-
-fn texts(raw: &Raw) -> Option<Vec<String>> {
-    match raw {
-        Raw::Text(text) => {
-            Some(text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect())
-        }
-        Raw::List(items) => items.iter().map(|item| text(item).map(str::to_owned)).collect(),
-        _ => None,
-    }
-}
-
-/// The names of services: letters, digits, underscores and hyphens, at most 255 (Amazon ECS API Reference, CreateService).
-fn daemons(raw: &Raw) -> Option<Daemons> {
-    let is_name = |name: &String| {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let is_word = ["all", "none"].iter().any(|word| name.eq_ignore_ascii_case(word));
-        (1..=255).contains(&name.len()) && name.bytes().all(fits) && !is_word
-    };
-    match raw {
-        Raw::Text(text) if text == "none" => Some(Daemons::None),
-        Raw::Text(text) if text == "all" => Some(Daemons::All),
-        _ => {
-            let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
-            let names: BTreeSet<String> = names.into_iter().collect();
-            Some(Daemons::Named(names.into_iter().collect()))
-        }
-    }
-}
-
-fn at_deadline(raw: &Raw) -> Option<AtDeadline> {
-    match text(raw)? {
-        "fail" => Some(AtDeadline::Fail),
-        "allow" => Some(AtDeadline::Allow),
-        _ => None,
-    }
-}
-
-fn tag_pairs(raw: &Raw) -> Option<BTreeMap<String, String>> {
-    let printable = |text: &str| !text.chars().any(char::is_control);
-    match raw {
-        Raw::Table(table) => table
-            .iter()
-            .map(|(key, value)| text(value).map(|value| (key.clone(), value.to_owned())))
-            .collect::<Option<BTreeMap<_, _>>>(),
-        Raw::Text(text) => text
-            .split(',')
-            .map(|pair| pair.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())))
-            .collect(),
-        _ => None,
-    }
-    .filter(|tags| tags.iter().all(|(key, value)| !key.is_empty() && printable(key) && printable(value)))
-}
 
 #[cfg(test)]
 mod tests;

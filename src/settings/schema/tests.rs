@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::settings::{Daemons, ReservedMemory};
 
 #[test]
 fn names_are_unique() {

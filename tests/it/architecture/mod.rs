@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("evidence", &["boundary", "ecs_config", "effects", "facts", "mime", "plan", "redaction", "settings"]),
     ("cleanup", &["boundary", "evidence", "facts"]),
     ("timeline", &[]),
+    ("watch", &[]),
     ("readiness", &["boundary", "evidence", "plan", "redaction"]),
     (
         "causes",
@@ -65,6 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "settings",
             "timeline",
             "verdict",
+            "watch",
         ],
     ),
     // What two stages read of the host.
@@ -121,6 +123,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "readiness",
             "retry",
             "verdict",
+            "watch",
         ],
     ),
     ("report", &["boundary", "exit", "facts", "host", "journal", "plan", "redaction", "render", "retry", "settings"]),
@@ -159,6 +162,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "timeline",
             "verdict",
             "verify",
+            "watch",
         ],
     ),
     (
@@ -551,7 +555,7 @@ fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
     let units = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> =
         units.filter(|path| path.is_file()).chain([folder.join("ecs.service.d/10-ecs-bootstrap.conf")]).collect();
-    assert_eq!(units.len(), 6);
+    assert_eq!(units.len(), 8);
     for path in units {
         let text = std::fs::read_to_string(&path).unwrap();
         let says = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();

@@ -16,7 +16,7 @@ use crate::deploy::Site;
 use crate::support::Instance;
 use crate::support::imds::Imds;
 use crate::support::moto::{ACCOUNT, Moto, REGION};
-use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricValue};
+use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricUnit, MetricValue};
 use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
 use std::time::{Duration, SystemTime};
@@ -167,7 +167,12 @@ fn stores_a_metric_with_its_dimensions() {
     let (moto, imds) = (Moto::start(), Imds::start());
     let dimensions = [("ClusterName", "prod"), ("ImageId", "ami-12c6146b"), ("InstanceType", "m5.large")];
     let value = Duration::from_millis(12_345);
-    let metric = MetricValue { namespace: "ecs-bootstrap", name: "LaunchToReady", dimensions: &dimensions, value };
+    let metric = MetricValue {
+        namespace: "ecs-bootstrap",
+        name: "LaunchToReady",
+        dimensions: &dimensions,
+        value: MetricUnit::Seconds(value),
+    };
     moto.block_on(client(&moto, &imds).put_metric(metric, deadline())).unwrap();
     let mut query = vec![
         ("Action".to_owned(), "GetMetricStatistics".to_owned()),

@@ -1,0 +1,172 @@
+//! The values that a setting takes: each function returns the value of a [`Raw`], or `None` if the setting does not take it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::raw::Raw;
+use crate::agent_variables;
+use crate::settings::{AtDeadline, Daemons, ReservedMemory, Secret, Switch, TagsApi, TagsCluster, TagsSettings};
+
+pub(super) fn text(raw: &Raw) -> Option<&str> {
+    match raw {
+        Raw::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The name or ARN of a stack, a resource or a hook, as AWS takes it.
+pub(super) fn name(raw: &Raw) -> Option<Option<String>> {
+    let name = text(raw)?;
+    let is_valid = (1..=1024).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
+    is_valid.then(|| Some(name.to_owned()))
+}
+
+/// Plain HTTP is for this host only, because the URL is a credential.
+pub(super) fn url(raw: &Raw) -> Option<Option<Secret>> {
+    let url = text(raw)?;
+    let is_url = url.chars().all(|c| c.is_ascii_graphic()) && url.len() <= 4096;
+    let is_local = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|local| url.starts_with(local));
+    (is_url && (url.starts_with("https://") || is_local)).then(|| Some(Secret::new(url.to_owned())))
+}
+
+pub(super) fn cluster(raw: &Raw) -> Option<String> {
+    let name = text(raw)?;
+    agent_variables::check("ECS_CLUSTER", name).ok().filter(|()| !name.is_empty()).map(|()| name.to_owned())
+}
+
+/// The longest duration of a setting. No boot takes a day, and a day overflows no clock.
+pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn duration(raw: &Raw) -> Option<Duration> {
+    const MAX_TEXT_LENGTH: usize = 64;
+    let text = text(raw).filter(|text| text.len() <= MAX_TEXT_LENGTH)?;
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX_DURATION)
+}
+
+/// The window of `watch`. A shorter one would report a connection that the agent renews.
+pub(super) fn window(raw: &Raw) -> Option<Duration> {
+    duration(raw).filter(|window| *window >= Duration::from_secs(30))
+}
+
+pub(super) fn boolean(raw: &Raw) -> Option<bool> {
+    match raw {
+        Raw::Bool(value) => Some(*value),
+        Raw::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn switch(raw: &Raw) -> Option<Switch> {
+    match raw {
+        Raw::Bool(true) => Some(Switch::On),
+        Raw::Bool(false) => Some(Switch::Off),
+        Raw::Text(text) => match text.as_str() {
+            "on" | "true" => Some(Switch::On),
+            "off" | "false" => Some(Switch::Off),
+            "auto" => Some(Switch::Auto),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+pub(super) fn tags_api(raw: &Raw) -> Option<TagsApi> {
+    match text(raw)? {
+        "auto" => Some(TagsApi::Auto),
+        "never" => Some(TagsApi::Never),
+        _ => None,
+    }
+}
+
+pub(super) fn tags_settings(raw: &Raw) -> Option<TagsSettings> {
+    match text(raw)? {
+        "all" => Some(TagsSettings::All),
+        "cluster" => Some(TagsSettings::Cluster),
+        "none" => Some(TagsSettings::None),
+        _ => None,
+    }
+}
+
+pub(super) fn tags_cluster(raw: &Raw) -> Option<TagsCluster> {
+    match text(raw)? {
+        "any" => Some(TagsCluster::Any),
+        "fallback" => Some(TagsCluster::Fallback),
+        "never" => Some(TagsCluster::Never),
+        _ => None,
+    }
+}
+
+pub(super) fn reserved_memory(raw: &Raw) -> Option<ReservedMemory> {
+    match raw {
+        Raw::Integer(mib) => u16::try_from(*mib).ok().map(ReservedMemory::Mib),
+        Raw::Text(text) => match text.as_str() {
+            "off" => Some(ReservedMemory::Off),
+            "auto" => Some(ReservedMemory::Auto),
+            number => number.parse().ok().map(ReservedMemory::Mib),
+        },
+        _ => None,
+    }
+}
+
+/// The characters that IMDS allows in a tag key (EC2 User Guide, "View tags for your EC2 instances using instance
+/// metadata").
+pub fn is_metadata_key(key: &str) -> bool {
+    !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c))
+}
+
+pub(super) fn prefix(raw: &Raw) -> Option<String> {
+    let prefix = text(raw)?;
+    (is_metadata_key(prefix) && prefix.len() <= 64).then(|| prefix.to_owned())
+}
+
+pub(super) fn texts(raw: &Raw) -> Option<Vec<String>> {
+    match raw {
+        Raw::Text(text) => {
+            Some(text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect())
+        }
+        Raw::List(items) => items.iter().map(|item| text(item).map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+/// The names of services: letters, digits, underscores and hyphens, at most 255 (Amazon ECS API Reference, CreateService).
+pub(super) fn daemons(raw: &Raw) -> Option<Daemons> {
+    let is_name = |name: &String| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let is_word = ["all", "none"].iter().any(|word| name.eq_ignore_ascii_case(word));
+        (1..=255).contains(&name.len()) && name.bytes().all(fits) && !is_word
+    };
+    match raw {
+        Raw::Text(text) if text == "none" => Some(Daemons::None),
+        Raw::Text(text) if text == "all" => Some(Daemons::All),
+        _ => {
+            let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
+            let names: BTreeSet<String> = names.into_iter().collect();
+            Some(Daemons::Named(names.into_iter().collect()))
+        }
+    }
+}
+
+pub(super) fn at_deadline(raw: &Raw) -> Option<AtDeadline> {
+    match text(raw)? {
+        "fail" => Some(AtDeadline::Fail),
+        "allow" => Some(AtDeadline::Allow),
+        _ => None,
+    }
+}
+
+pub(super) fn tag_pairs(raw: &Raw) -> Option<BTreeMap<String, String>> {
+    let printable = |text: &str| !text.chars().any(char::is_control);
+    match raw {
+        Raw::Table(table) => table
+            .iter()
+            .map(|(key, value)| text(value).map(|value| (key.clone(), value.to_owned())))
+            .collect::<Option<BTreeMap<_, _>>>(),
+        Raw::Text(text) => text
+            .split(',')
+            .map(|pair| pair.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())))
+            .collect(),
+        _ => None,
+    }
+    .filter(|tags| tags.iter().all(|(key, value)| !key.is_empty() && printable(key) && printable(value)))
+}

@@ -1,0 +1,103 @@
+//! What a check of `watch` observes: signs of a fault on this host, the answer of ECS, and the evidence for the cause.
+
+use std::time::{Duration, SystemTime};
+
+use super::logs::{CONTAINER, read_logs};
+use super::once::examine_host;
+use crate::boundary::HostClients;
+use crate::boundary::aws::{AwsError, ContainerInstance};
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::evidence::{Evidence, NetworkQuestions, Watched, acs_endpoint};
+use crate::host::{AGENT_LOG, agent_config, known_or_log};
+use crate::plan::Expectation;
+use crate::probe;
+use crate::retry::Deadline;
+use crate::watch::{Answer, Seen, seconds};
+
+/// The limit for each request on this host.
+const LOCAL: Duration = Duration::from_secs(3);
+/// The limit for the call of ECS, and for the probes of the network.
+const REMOTE: Duration = Duration::from_secs(5);
+const LOG_TAIL: usize = 256 * 1024;
+
+/// What one check sees on this host. It makes no call of an AWS API.
+pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen {
+    let now = SystemTime::now();
+    let config = agent_config(&host_clients.disk);
+    let mut evidence = Evidence {
+        observed_at: Some(now),
+        files: probe::files(&host_clients.disk, &config),
+        config,
+        expectation: Some(expectation.clone()),
+        ..Evidence::default()
+    };
+    read_logs(&host_clients.disk, &mut evidence);
+    let soon = Deadline::after(LOCAL);
+    let agent = host_clients.agent.metadata(soon).await;
+    evidence.introspection = Some(evidence.trusted(agent));
+    let container = host_clients.docker.container(CONTAINER, soon).await;
+    let container = container.inspect_err(|error| tracing::debug!(%error, "start of the agent's container not read"));
+    let started_at = container.ok().flatten().and_then(|found| humantime::parse_rfc3339(&found.started_at).ok());
+    Seen {
+        at: seconds(now),
+        arn: evidence.container_instance_arn().map(str::to_owned),
+        lost_since: evidence.connection_lost().map(seconds),
+        connected_at: evidence.connected_at().map(seconds),
+        drops_since: evidence.dropped_connections().map(|dropped| seconds(dropped.since)),
+        started_at: started_at.map(seconds).filter(|started| *started > 0),
+    }
+}
+
+/// The container instance as ECS describes it: one call of `ecs:DescribeContainerInstances`.
+pub async fn describe(
+    host_clients: &HostClients,
+    expectation: &Expectation,
+    arn: &str,
+) -> Option<Result<Option<ContainerInstance>, AwsError>> {
+    let region = expectation.region.as_deref()?;
+    // `arn:PARTITION:ecs:REGION:ACCOUNT:container-instance/CLUSTER/ID`; the short form is without the cluster.
+    let in_arn = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
+    let cluster = in_arn.or(expectation.cluster.as_deref())?;
+    Some(match host_clients.aws(region).await {
+        Ok(aws) => aws.container_instance(cluster, arn, Deadline::after(REMOTE)).await,
+        Err(error) => Err(error),
+    })
+}
+
+/// What an answer of ECS says.
+pub fn answer(at: u64, described: Option<&ContainerInstance>) -> Answer {
+    let is_active = described.is_some_and(|one| !matches!(one.status.as_str(), "INACTIVE" | "DEREGISTERING"));
+    Answer { at, is_active, is_connected: described.is_some_and(|one| one.agent_connected) }
+}
+
+/// The evidence for the cause of a fault. `described` is the answer of ECS in this check, if ECS was asked; no other AWS API is
+/// called.
+pub async fn examine_watched(
+    host_clients: &HostClients,
+    systemd: &Result<Systemd, SystemdError>,
+    expectation: Expectation,
+    described: Option<Result<Option<ContainerInstance>, AwsError>>,
+    watched: Watched,
+) -> Evidence {
+    let now = SystemTime::now();
+    let registered_for = watched.disconnected_since.and_then(|since| now.duration_since(since).ok());
+    let mut evidence = Evidence {
+        expectation: Some(expectation),
+        container_instance: described,
+        registered_for,
+        watched: Some(watched),
+        // The window has passed: what may still recover has not.
+        timed_out: true,
+        ..Evidence::default()
+    };
+    examine_host(host_clients, systemd, &mut evidence).await;
+    let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
+    evidence.host = probe::host(host_clients, context, Deadline::after(LOCAL)).await;
+    let region = evidence.expectation.as_ref().and_then(|expected| expected.region.clone());
+    evidence.network = probe::network(host_clients, region.as_deref()).await;
+    let log = known_or_log(host_clients.disk.tail(AGENT_LOG, LOG_TAIL));
+    let acs = log.filter(|_| evidence.is_disconnected()).and_then(|tail| acs_endpoint(&tail.bytes));
+    let asked = NetworkQuestions { control_plane: None, clock: false, acs, ..NetworkQuestions::of(&evidence) };
+    evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(REMOTE)).await;
+    evidence
+}

@@ -1,0 +1,237 @@
+//! Simulated hosts: each has a history of its connection, and is checked as the timer does. The rules are compared with what
+//! happened, not with a second copy of themselves.
+
+use super::*;
+
+const WINDOW: u64 = 300;
+/// The time between two checks.
+const EVERY: u64 = 20;
+const ARN: &str = "arn:aws:ecs:eu-west-1:1:container-instance/prod/1";
+
+/// What happens to an instance.
+#[derive(Clone, Copy, Default)]
+struct History {
+    /// From when to when the agent is disconnected.
+    cut: Option<(u64, u64)>,
+    /// Whether the agent logs that.
+    is_logged: bool,
+    /// From when on ECS has the instance as INACTIVE.
+    inactive_from: Option<u64>,
+    /// From when to when the agent does not answer.
+    down: Option<(u64, u64)>,
+    /// The agent starts again this often, in seconds, from the first time on.
+    restarts: Option<(u64, u64)>,
+    /// Whether the role does not allow the call.
+    is_denied: bool,
+}
+
+/// What the checks did.
+#[derive(Default, Debug)]
+struct Outcome {
+    asked: Vec<u64>,
+    reported: Vec<(u64, Vec<Fault>)>,
+    recovered: Vec<u64>,
+}
+
+fn within(span: Option<(u64, u64)>, now: u64) -> bool {
+    span.is_some_and(|(from, to)| (from..to).contains(&now))
+}
+
+impl History {
+    fn seen(&self, at: u64) -> Seen {
+        let is_cut = within(self.cut, at);
+        let first = self.cut.filter(|_| self.is_logged).map(|(from, _)| from);
+        let connected = self.cut.filter(|(_, to)| self.is_logged && at >= *to).map(|(_, to)| to);
+        let started = self.restarts.filter(|(from, _)| at >= *from).map(|(from, every)| at - (at - from) % every);
+        Seen {
+            at,
+            arn: (!within(self.down, at)).then(|| ARN.to_owned()),
+            lost_since: first.filter(|_| is_cut),
+            connected_at: connected.or(Some(1)),
+            drops_since: None,
+            started_at: started.or(Some(1)),
+        }
+    }
+
+    fn answer(&self, at: u64) -> Option<Answer> {
+        let is_active = self.inactive_from.is_none_or(|from| at < from);
+        (!self.is_denied).then(|| Answer { at, is_active, is_connected: is_active && !within(self.cut, at) })
+    }
+
+    /// Checks from the time 1000 to `until`, with a first check at a random time.
+    fn run(&self, seed: u64, until: u64) -> Outcome {
+        let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = move || {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            (bits >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut now = 1000 + seed % EVERY;
+        let mut state = State::new(now, random());
+        let mut outcome = Outcome::default();
+        while now < until {
+            state.note(&self.seen(now));
+            loop {
+                match state.step(now, WINDOW) {
+                    Step::End => break,
+                    Step::WaitUntil(due) if due > now + EVERY => break,
+                    Step::WaitUntil(due) => {
+                        assert!(due > now, "a wait that does not end");
+                        now = due;
+                        state.note(&self.seen(now));
+                    }
+                    Step::AskEcs => {
+                        outcome.asked.push(now);
+                        state.note_answer(now, self.answer(now), self.is_denied, random());
+                        state.note(&self.seen(now));
+                    }
+                    Step::Report => {
+                        let faults = state.due(now, WINDOW);
+                        if state.reported.is_none() {
+                            outcome.reported.push((now, faults.clone()));
+                        }
+                        let cause = String::new();
+                        state.reported = Some(Reported { cause, faults, at: now, before: Value::Null });
+                        break;
+                    }
+                    Step::Recovered => {
+                        outcome.recovered.push(now);
+                        state.forget_report();
+                        break;
+                    }
+                }
+            }
+            now += EVERY;
+        }
+        for pair in outcome.asked.windows(2) {
+            assert!(pair[1] >= pair[0] + BETWEEN_CALLS, "two calls in five minutes: {:?}", outcome.asked);
+        }
+        outcome
+    }
+}
+
+#[test]
+fn a_cut_that_the_log_shows_is_reported_at_the_end_of_the_window_and_confirmed_by_ecs() {
+    for seed in 0..300 {
+        let cut = 2000 + seed * 7;
+        let history = History { cut: Some((cut, cut + 2000)), is_logged: true, ..History::default() };
+        let outcome = history.run(seed, 9000);
+        let [(at, faults)] = &outcome.reported[..] else { panic!("{seed}: {outcome:?}") };
+        assert!((cut + WINDOW..=cut + WINDOW + 5).contains(at), "{seed}: cut {cut}: {outcome:?}");
+        assert_eq!(faults, &[Fault::Disconnected]);
+        assert!(outcome.asked.contains(at), "{seed}: ECS confirms it: {outcome:?}");
+        let [over] = outcome.recovered[..] else { panic!("{seed}: {outcome:?}") };
+        assert!((cut + 2000..=cut + 2000 + RECOVERY + 3 * EVERY).contains(&over), "{seed}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_cut_that_only_ecs_shows_is_reported_after_a_second_answer() {
+    for seed in 0..300 {
+        let cut = 2000 + seed * 7;
+        let history = History { cut: Some((cut, u64::MAX)), ..History::default() };
+        let outcome = history.run(seed, 9000);
+        let at = outcome.reported.first().unwrap_or_else(|| panic!("{seed}: {outcome:?}")).0;
+        let longest = 2 * (BETWEEN_CALLS + SPREAD + EVERY);
+        assert!((cut + WINDOW..=cut + longest).contains(&at), "{seed}: cut {cut}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_disconnect_shorter_than_the_window_is_not_reported() {
+    for seed in 0..300 {
+        for is_logged in [true, false] {
+            let cut = 2000 + seed * 7;
+            let lasts = 1 + seed % (WINDOW - 10);
+            let history = History { cut: Some((cut, cut + lasts)), is_logged, ..History::default() };
+            let outcome = history.run(seed, 9000);
+            assert!(outcome.reported.is_empty(), "{seed} {is_logged}: {lasts} s: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_healthy_instance_asks_ecs_once_in_five_minutes_and_never_at_the_same_time_as_others() {
+    let (mut calls, mut per_second) = (0, BTreeMap::<u64, u32>::new());
+    for seed in 0..1000 {
+        let outcome = History::default().run(seed, 1000 + 36_000);
+        assert!(outcome.reported.is_empty());
+        calls += outcome.asked.len();
+        outcome.asked.iter().for_each(|at| *per_second.entry(*at).or_default() += 1);
+    }
+    let rate = calls as f64 / 36_000.0;
+    assert!(rate <= 3.4, "{rate} calls a second for a thousand instances");
+    assert!(rate > 2.5, "{rate} calls a second: a fault would be found late");
+    assert!(per_second.values().all(|calls| *calls <= 20), "{:?}", per_second.values().max());
+}
+
+#[test]
+fn an_inactive_instance_is_reported_after_a_second_answer() {
+    let history = History { inactive_from: Some(3000), ..History::default() };
+    for seed in 0..100 {
+        let outcome = history.run(seed, 9000);
+        let (at, faults) = outcome.reported.first().unwrap_or_else(|| panic!("{seed}: {outcome:?}"));
+        assert!(faults.contains(&Fault::Inactive) && *at <= 3000 + 2 * (BETWEEN_CALLS + SPREAD + EVERY), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_reported_without_a_call() {
+    let history = History { down: Some((3000, 5000)), ..History::default() };
+    for seed in 0..100 {
+        let outcome = history.run(seed, 9000);
+        let [(at, faults)] = &outcome.reported[..] else { panic!("{seed}: {outcome:?}") };
+        assert!((3000 + WINDOW..=3000 + WINDOW + EVERY).contains(at), "{outcome:?}");
+        assert_eq!(faults, &[Fault::Down]);
+        assert!(!outcome.asked.iter().any(|asked| within(history.down, *asked)), "{outcome:?}");
+        assert_eq!(outcome.recovered.len(), 1);
+    }
+}
+
+#[test]
+fn an_agent_that_starts_again_and_again_is_reported_and_one_restart_is_not() {
+    for every in [25, 60, 120, 240] {
+        let history = History { restarts: Some((3000, every)), ..History::default() };
+        let outcome = history.run(every, 9000);
+        let (at, faults) = outcome.reported.first().unwrap_or_else(|| panic!("{every}: {outcome:?}"));
+        assert!(
+            faults.contains(&Fault::Restarts) && *at <= 3000 + WINDOW.max(3 * every) + EVERY,
+            "{every}: {outcome:?}"
+        );
+    }
+    for every in [3000, 1000, 700] {
+        let outcome = History { restarts: Some((3000, every)), ..History::default() }.run(1, 9000);
+        assert!(outcome.reported.is_empty(), "{every}: {outcome:?}");
+    }
+}
+
+#[test]
+fn without_the_permission_only_the_log_and_the_port_are_used_and_ecs_is_asked_once() {
+    let history = History { cut: Some((3000, 9000)), is_logged: true, is_denied: true, ..History::default() };
+    let outcome = history.run(3, 9000);
+    assert_eq!(outcome.asked.len(), 1, "{outcome:?}");
+    assert_eq!(outcome.reported.len(), 1, "{outcome:?}");
+    let silent = History { is_logged: false, ..history }.run(3, 9000);
+    assert!(silent.reported.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn a_new_container_instance_has_no_faults_of_the_old_one() {
+    let mut state = State::new(1000, 0.0);
+    let old = Seen { at: 1000, arn: Some("old".into()), lost_since: Some(900), ..Seen::default() };
+    state.note(&old);
+    state.note_answer(1000, Some(Answer { at: 1000, is_active: false, is_connected: false }), false, 0.0);
+    state.note(&old);
+    assert_eq!(state.faults.keys().copied().collect::<Vec<_>>(), [Fault::Inactive, Fault::Disconnected]);
+    state.note(&Seen { at: 1020, arn: Some("new".into()), connected_at: Some(1010), ..Seen::default() });
+    assert_eq!(state.faults, BTreeMap::new());
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_calls() {
+    let mut state = State::new(100_000, 0.0);
+    state.note(&Seen { at: 1000, arn: Some(ARN.into()), ..Seen::default() });
+    assert!(state.may_ask(1000));
+    assert!(!state.may_ask(100_000 + BETWEEN_CALLS - 1));
+}
