@@ -73,7 +73,9 @@ impl CommandContext {
         if !verdict.is_unknown() {
             return None;
         }
-        report::stored_or_log(&self.host_clients.disk).filter(|stored| stored.verdict == VerdictState::Failed)
+        let stored = report::stored_or_log(&self.host_clients.disk);
+        // Guard has no phases. A verdict with phases is of an earlier verification, or of `watch`.
+        stored.filter(|stored| stored.verdict == VerdictState::Failed && stored.phases.is_empty())
     }
 
     /// What to verify. If a run left that, its phases become the first phases of this command.

@@ -18,10 +18,10 @@ use crate::evidence::{StageError, Watched};
 use crate::exit::Exit;
 use crate::plan::{Expectation, WatchRules};
 use crate::redaction::{self, error_chain};
-use crate::render::{VerdictDocument, VerdictState, as_json, document, watch_text};
+use crate::render::{SignalOutcome, VerdictDocument, VerdictState, as_json, document, verdict_text, watch_text};
 use crate::report::{self, SignalClient};
 use crate::retry::{Deadline, fraction, pause_for};
-use crate::watch::{Fault, Reported, Seen, State, Step, seconds, time};
+use crate::watch::{BETWEEN_CALLS, Fault, Reported, Seen, State, Step, seconds, time};
 use crate::{journal, verify};
 
 const STATE: &str = "/run/ecs-bootstrap/watch.json";
@@ -57,38 +57,32 @@ impl CommandContext {
             self.stop_timer().await;
             return Ok(self.said("`watch.enable` is off"));
         };
-        let is_final = |stored: &VerdictDocument| !matches!(stored.verdict, VerdictState::Waiting | VerdictState::None);
-        let Some(stored) = report::stored_or_log(disk).filter(is_final) else {
-            return Ok(self.said("the verification has not ended"));
-        };
+        let Some(stored) = self.final_verdict() else { return Ok(self.said("the verification has not ended")) };
         let _lock = match disk.lock(LOCK_FILE_OF_WATCH) {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => return Ok(self.said("another check runs")),
             Err(error) => return Err(StageError::Write(error)),
         };
-        let before = self.stored_state();
-        let mut state = before.clone().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
-        // Another command has replaced the report.
-        let is_replaced = |reported: &Reported| stored.cause.as_ref().is_none_or(|cause| cause.id != reported.cause);
-        if state.reported.as_ref().is_some_and(is_replaced) {
-            state.forget_report();
-        }
-        let mut watch = Watch { context: self, expectation, rules, stored, described: None };
-        let outcome = watch.steps(&mut state).await;
-        if before.as_ref() != Some(&state) {
-            disk.replace_without_sync(STATE, as_json(&state).as_bytes(), Mode::Exactly(0o600))
-                .map_err(StageError::Write)?;
-        }
-        let outcome = outcome?;
-        let window = watch.rules.window;
+        let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
+        let seen = Seen::default();
+        let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
+        let outcome = Box::pin(watch.steps()).await?;
+        watch.store()?;
+        let (state, window) = (&watch.state, watch.rules.window);
         let stdout = if self.json {
             as_json(&redaction::json(
                 json!({"version": 1, "outcome": outcome, "faults": state.faults, "ecs": state.answer}),
             ))
         } else {
-            watch_text(outcome, &state, window)
+            watch_text(outcome, state, window)
         };
         Ok(CommandOutput { stdout, stderr: String::new(), exit: Exit::Done })
+    }
+
+    /// The stored verdict, if nothing is verified any more.
+    fn final_verdict(&self) -> Option<VerdictDocument> {
+        let is_final = |stored: &VerdictDocument| !matches!(stored.verdict, VerdictState::Waiting | VerdictState::None);
+        report::stored_or_log(&self.host_clients.disk).filter(is_final)
     }
 
     fn stored_state(&self) -> Option<State> {
@@ -129,96 +123,115 @@ struct Watch<'c> {
     rules: WatchRules,
     /// The verdict that is in force.
     stored: VerdictDocument,
+    state: State,
+    /// What was last seen on this host.
+    seen: Seen,
     described: Described,
 }
 
 impl Watch<'_> {
     /// Takes the steps of the check. Returns the outcome in one word.
-    async fn steps(&mut self, state: &mut State) -> Result<&'static str, StageError> {
+    async fn steps(&mut self) -> Result<&'static str, StageError> {
+        // Another command has replaced the report.
+        let is_replaced =
+            |reported: &Reported| self.stored.cause.as_ref().is_none_or(|cause| cause.id != reported.cause);
+        if self.state.reported.as_ref().is_some_and(is_replaced) {
+            self.state.forget_report();
+        }
         let window = self.rules.window.as_secs();
-        let mut now = self.look(state).await;
+        let mut now = self.look().await;
+        self.send_again(now).await;
         for _ in 0..MAX_STEPS {
-            match state.step(now, window) {
-                Step::End if state.reported.is_some() => return Ok("reported"),
+            match self.state.step(now, window) {
+                Step::End if self.state.reported.is_some() => return Ok("reported"),
                 Step::End => return Ok("healthy"),
-                Step::WaitUntil(due) if due > now + NEXT_CHECK => return Ok("suspected"),
+                Step::WaitUntil(due) if due > now.saturating_add(NEXT_CHECK) => return Ok("suspected"),
                 Step::WaitUntil(due) => {
                     pause_for(Duration::from_secs(due.saturating_sub(now))).await;
-                    now = self.look(state).await.max(due);
+                    now = self.look().await.max(due);
                 }
-                Step::AskEcs => self.ask(state, now).await,
-                Step::Report => {
-                    self.report(state, now).await;
-                    return Ok("reported");
-                }
-                Step::Recovered => {
-                    self.recover(state).await;
-                    return Ok("recovered");
-                }
+                Step::AskEcs => self.ask(now).await?,
+                Step::Report => return self.report(now).await,
+                Step::Recovered => return self.recover(now).await,
             }
         }
         Ok("suspected")
     }
 
-    /// Adds what this host shows now. Returns the time.
-    async fn look(&self, state: &mut State) -> u64 {
-        let seen: Seen = verify::seen(&self.context.host_clients, &self.expectation).await;
-        state.note(&seen);
-        seen.at
+    fn store(&self) -> Result<(), StageError> {
+        let bytes = as_json(&self.state).into_bytes();
+        let disk = &self.context.host_clients.disk;
+        disk.replace_without_sync(STATE, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
     }
 
-    /// Asks ECS about the container instance.
-    async fn ask(&mut self, state: &mut State, now: u64) {
-        let seen: Seen = verify::seen(&self.context.host_clients, &self.expectation).await;
-        let described = match seen.arn.as_deref() {
-            Some(arn) => verify::describe(&self.context.host_clients, &self.expectation, arn).await,
-            None => None,
-        };
-        let answer = match &described {
+    /// Adds what this host shows now. Returns the time.
+    async fn look(&mut self) -> u64 {
+        self.seen = verify::seen(&self.context.host_clients, &self.expectation).await;
+        self.state.note(&self.seen);
+        self.seen.at
+    }
+
+    /// Asks ECS about the container instance. That it was asked is stored first, so that no end of this process leads to
+    /// another call.
+    async fn ask(&mut self, now: u64) -> Result<(), StageError> {
+        self.state.note_answer(now, None, false, fraction());
+        self.store()?;
+        let Some(arn) = self.seen.arn.as_deref() else { return Ok(()) };
+        self.described = verify::describe(&self.context.host_clients, &self.expectation, arn).await;
+        let answer = match &self.described {
             Some(Ok(described)) => Some(verify::answer(now, described.as_ref())),
             _ => None,
         };
-        let is_denied = matches!(&described, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
-        if let Some(Err(error)) = &described {
+        let is_denied =
+            matches!(&self.described, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
+        if let Some(Err(error)) = &self.described {
             tracing::debug!(error = error_chain(error), "ECS did not answer about the container instance");
         }
-        state.note_answer(now, answer, is_denied, fraction());
-        state.note(&Seen { at: now, ..seen });
-        self.described = described;
+        self.state.note_answer(now, answer, is_denied, fraction());
+        self.state.note(&Seen { at: now, ..self.seen.clone() });
+        Ok(())
     }
 
     /// Finds the cause, and reports it if it is not the one that was reported.
-    async fn report(&mut self, state: &mut State, now: u64) {
+    async fn report(&mut self, now: u64) -> Result<&'static str, StageError> {
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
-        let faults = state.due(now, self.rules.window.as_secs());
-        let since = |fault| state.faults.get(&fault).copied().map(time);
+        let faults = self.state.due(now, self.rules.window.as_secs());
+        let since = |fault| self.state.faults.get(&fault).copied().map(time);
         let watched = Watched {
             disconnected_since: since(Fault::Disconnected).or(since(Fault::Inactive)),
-            starts: state.starts().iter().copied().map(time).collect(),
+            starts: self.state.starts().iter().copied().map(time).collect(),
             drops: faults.contains(&Fault::Drops),
         };
+        let asked = verify::Asked { described: self.described.take(), acs: self.state.acs.clone(), watched };
         let (host_clients, expectation) = (&self.context.host_clients, self.expectation.clone());
-        let examined = verify::examine_watched(host_clients, &systemd, expectation, self.described.take(), watched);
-        let verdict = verify::verdict_of_fault(&Box::pin(examined).await);
+        let examined = verify::examine_watched(host_clients, &systemd, expectation, asked);
+        let verdict = verify::verdict_of(&Box::pin(examined).await);
+        if self.context.final_verdict().is_none_or(|stored| stored != self.stored) {
+            // Another command has stored a verdict meanwhile. The next check continues from that.
+            return Ok("suspected");
+        }
         let mut document = document(&verdict, self.stored.cluster.as_deref(), &self.stored.phases);
         let cause = document.cause.as_ref().map_or_else(String::new, |cause| cause.id.clone());
-        let reported = state.reported.as_ref();
-        let is_known = reported.is_some_and(|reported| reported.cause == cause)
-            || (reported.is_none() && self.stored.cause.as_ref().is_some_and(|stored| stored.id == cause));
-        let before = match reported {
-            Some(reported) => reported.before.clone(),
-            None => json!(self.stored),
-        };
-        state.reported = Some(Reported { cause: cause.clone(), faults, at: now, before });
-        if is_known {
-            return;
+        let earlier = self.state.reported.take();
+        let is_known = earlier.as_ref().is_some_and(|earlier| earlier.cause == cause);
+        let at = earlier.as_ref().filter(|_| is_known).map_or(now, |earlier| earlier.at);
+        let before = earlier.map_or_else(|| json!(self.stored), |earlier| earlier.before);
+        self.state.reported = Some(Reported { cause: cause.clone(), faults, at, examined_at: now, before });
+        let restarts = cause == STUCK && self.rules.restarts_agent && self.state.restarted_at.is_none();
+        if restarts {
+            self.state.restarted_at = Some(now);
         }
-        self.context.report_locally(&document, false);
-        self.signal(&mut document).await;
-        if cause == STUCK && self.rules.restarts_agent && state.restarted_at.is_none() {
-            state.restarted_at = Some(now);
+        self.store()?;
+        if !is_known {
+            self.context.report_locally(&document, false);
+            // The unit does not keep the lines of stdout, which each check prints.
+            verdict_text(&document).lines().for_each(|line| tracing::warn!("{line}"));
+            self.signal(&mut document, None, now).await;
+        }
+        if restarts {
             self.restart_agent(&systemd).await;
         }
+        Ok("reported")
     }
 
     /// Restarts an agent that is stuck.
@@ -236,31 +249,60 @@ impl Watch<'_> {
         }
     }
 
-    /// The verdict before the report holds again. A failure of the verification does not end here, because `watch` does not check
-    /// all that it checked.
-    async fn recover(&self, state: &mut State) {
-        let Some(reported) = state.forget_report() else { return };
-        let before = serde_json::from_value::<VerdictDocument>(reported.before).ok();
-        let Some(mut document) = before.filter(|before| before.verdict == VerdictState::Ready) else { return };
-        document.signals.clear();
-        self.context.report_locally(&document, false);
+    /// The fault is over. A ready verdict before it holds again; after a failure the verification runs again, because `watch`
+    /// does not check all that it checks.
+    async fn recover(&mut self, now: u64) -> Result<&'static str, StageError> {
+        let Some(reported) = self.state.forget_report() else { return Ok("healthy") };
+        self.store()?;
         tracing::info!(
             priority = 5,
             message_id = journal::MESSAGE_ID_RECOVERED,
             cause = reported.cause,
             "the fault that `watch` reported is over"
         );
-        self.signal(&mut document).await;
+        let before = serde_json::from_value::<VerdictDocument>(reported.before).ok();
+        if let Some(mut document) = before.filter(|before| before.verdict == VerdictState::Ready) {
+            document.signals.clear();
+            if let Some(arn) = &self.seen.arn {
+                // It can have registered anew.
+                let old = document.container_instance_arn.replace(arn.clone()).unwrap_or_default();
+                document.text = document.text.replace(&old, arn);
+            }
+            self.context.report_locally(&document, false);
+            self.signal(&mut document, None, now).await;
+        } else {
+            let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
+            let (host_clients, program) = (&self.context.host_clients, self.context.program.as_deref());
+            handover::start(host_clients, systemd.as_ref(), program).await?;
+        }
+        Ok("recovered")
     }
 
-    /// Sends the verdict to the tags of the instance and to CloudWatch. The other targets wait for a launch, which is over.
-    async fn signal(&self, document: &mut VerdictDocument) {
+    /// Sends the verdict to the tags of the instance and to CloudWatch, or only to `targets`. The other targets wait for a launch,
+    /// which is over.
+    async fn signal(&mut self, document: &mut VerdictDocument, targets: Option<&[String]>, now: u64) {
         let deadline = Deadline::after(SIGNALS);
         let client = SignalClient::new(&self.context.host_clients, &self.expectation, deadline).await;
         let Some(client) = client else { return };
-        document.signals = Box::pin(client.send_watched(document, deadline)).await;
+        let sent = Box::pin(client.send_watched(document, targets, deadline)).await;
+        let failed = sent.iter().filter(|signal| signal.outcome == SignalOutcome::Failed);
+        self.state.unsent = failed.map(|signal| signal.to.to_string()).collect();
+        self.state.sends_at = now.saturating_add(BETWEEN_CALLS);
+        document.signals.retain(|old| !sent.iter().any(|new| new.to == old.to));
+        document.signals.extend(sent);
         if !document.signals.is_empty() {
             report::store_signals(&self.context.host_clients.disk, document);
+            self.stored = document.clone();
         }
+    }
+
+    /// Sends again what was not accepted: a cut connection usually cuts the signals too.
+    async fn send_again(&mut self, now: u64) {
+        if self.state.unsent.is_empty() || now < self.state.sends_at {
+            return;
+        }
+        let targets = std::mem::take(&mut self.state.unsent);
+        let mut document = self.stored.clone();
+        self.signal(&mut document, Some(&targets), now).await;
     }
 }

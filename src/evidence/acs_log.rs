@@ -16,6 +16,8 @@ const CONNECTED: &str = "Connected to ACS endpoint";
 /// (`ecs-agent/acs/session`: heartbeat time-out and its jitter).
 const SILENT: &str = "ACS Connection hasn't had any activity for too long";
 const MAX_SILENCE: Duration = Duration::from_secs(120);
+/// An agent that is disconnected logs an error at least this often: the longest pause, and the time-out of an attempt.
+const MAX_REPEAT: Duration = Duration::from_secs(180);
 /// The agent logs this when ACS has ended a connection.
 const CLOSED: &str = "ACS WebSocket connection closed";
 /// The agent pauses at most two minutes between two attempts to connect (`ecs-agent/acs/session`).
@@ -36,6 +38,15 @@ pub struct DroppedConnections {
     pub interval: Duration,
     /// When the first of them began.
     pub since: SystemTime,
+}
+
+/// A lost connection to ACS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostConnection {
+    /// When it was lost, at the earliest.
+    pub since: SystemTime,
+    /// When the agent last logged that it has none.
+    pub last: SystemTime,
 }
 
 /// The endpoint of ACS that the end of the agent's log names last, as `ecs:DiscoverPollEndpoint` returned it.
@@ -87,28 +98,41 @@ impl Evidence {
         lines[lines.last_with(Lines::All, &[CONNECTED])?].time
     }
 
-    /// Since when the agent has no connection to ACS, if its log shows that: from the first sign after the last connection. A
-    /// connection that was cut without a sign was lost up to [`MAX_SILENCE`] before the agent noticed it.
-    pub fn connection_lost(&self) -> Option<SystemTime> {
+    /// The lost connection to ACS, if the agent's log shows it: from the first sign after the last connection. A connection that
+    /// was cut without a sign was lost up to [`MAX_SILENCE`] before the agent noticed it.
+    pub fn lost_connection(&self) -> Option<LostConnection> {
         let lines = self.agent_lines();
         if !self.logs_connections() {
-            // Only errors are logged, so one that was not repeated is over.
-            self.acs_error()?;
-            let failed = lines.iter().filter(|line| line.is_failed_connection()).filter_map(|line| line.time);
-            return failed.rev().fold(None, |first, time| match first {
-                Some(first) if time + MAX_PAUSE < first => Some(first),
-                _ => Some(time),
-            });
+            return self.repeated_failures();
         }
         let connected = lines.last_with(Lines::All, &[CONNECTED]);
         let after = &lines[connected.map_or(0, |index| index + 1)..];
-        let lost = after.iter().find(|line| line.is_failed_connection() || line.holds(SILENT) || line.holds(CLOSED))?;
+        let is_sign = |line: &&Line| line.is_failed_connection() || line.holds(SILENT) || line.holds(CLOSED);
+        let lost = after.iter().find(is_sign)?;
+        let last = after.iter().rev().find(is_sign)?.time?;
         let noticed = lost.time?;
         if !lost.holds(SILENT) {
-            return Some(noticed);
+            return Some(LostConnection { since: noticed, last });
         }
         let earliest = noticed.checked_sub(MAX_SILENCE)?;
-        Some(earliest.max(connected.and_then(|index| lines[index].time).unwrap_or(earliest)))
+        let since = earliest.max(connected.and_then(|index| lines[index].time).unwrap_or(earliest));
+        Some(LostConnection { since, last })
+    }
+
+    /// The same for a log without successes: errors that follow each other, and still do.
+    fn repeated_failures(&self) -> Option<LostConnection> {
+        let failed = self.agent_lines().iter().rev().filter(|line| line.is_failed_connection());
+        let mut times = failed.filter_map(|line| line.time);
+        let last = times.next()?;
+        let is_current = self.observed_at?.duration_since(last).is_ok_and(|since| since <= MAX_REPEAT);
+        let mut since = last;
+        for time in times.take_while(|_| is_current) {
+            if time + MAX_REPEAT < since {
+                break;
+            }
+            since = time;
+        }
+        (since < last).then_some(LostConnection { since, last })
     }
 
     /// The last connections to ACS that ended again and again, if they lasted about equally long and still end.
@@ -179,10 +203,14 @@ mod tests {
     fn a_connection_is_lost_from_the_first_sign_until_the_next_connection() {
         let (connected, failed) = ("Connected to ACS endpoint", "Failed to connect to ACS: i/o timeout");
         let (closed, silent) = ("ACS WebSocket connection closed for a valid reason", SILENT);
-        let lost = |lines: &[(u64, &str, &str)]| {
-            let since = logged(lines).connection_lost()?.duration_since(SystemTime::UNIX_EPOCH);
-            Some(since.expect("after 1970").as_secs())
+        let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+        let lost_at = |now: u64, lines: &[(u64, &str, &str)]| {
+            let observed_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+            let lost = Evidence { observed_at, ..logged(lines) }.lost_connection()?;
+            assert_eq!(seconds(lost.last), lines.iter().rev().find(|line| line.2 != "tcs: x")?.0);
+            Some(seconds(lost.since))
         };
+        let lost = |lines: &[(u64, &str, &str)]| lost_at(lines.last().unwrap().0 + 10, lines);
         let start = (100, "info", connected);
         assert_eq!(lost(&[start]), None);
         assert_eq!(lost(&[start, (900, "info", closed), (901, "info", connected)]), None);
@@ -190,10 +218,13 @@ mod tests {
         assert_eq!(lost(&[start, (900, "warn", silent), (901, "error", failed)]), Some(780));
         assert_eq!(lost(&[start, (160, "warn", silent)]), Some(100), "not before the connection");
         assert_eq!(lost(&[(5, "info", "x"), (900, "error", failed), (5000, "error", "tcs: x")]), Some(900));
-        // Below the level info, the agent does not log that it connects.
-        assert_eq!(lost(&[(900, "error", failed), (1000, "error", failed)]), Some(900));
-        assert_eq!(lost(&[(100, "error", failed), (1000, "error", failed)]), Some(1000));
-        assert_eq!(lost(&[(100, "error", failed), (1000, "warn", "something else")]), None);
+        // Below the level info, the agent does not log that it connects: only an error that is repeated counts.
+        let repeated = [(700, "error", failed), (850, "error", failed), (1000, "error", failed)];
+        assert_eq!(lost(&repeated), Some(700));
+        assert_eq!(lost_at(1179, &repeated), Some(700));
+        assert_eq!(lost_at(1181, &repeated), None);
+        assert_eq!(lost(&[(100, "error", failed), (1000, "error", failed)]), None);
+        assert_eq!(lost(&[(100, "error", failed)]), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod units;
 pub mod user_data;
 mod watched;
 
-pub use self::acs_log::{DroppedConnections, acs_endpoint};
+pub use self::acs_log::{DroppedConnections, LostConnection, acs_endpoint};
 pub use self::crash_loop::CrashLoop;
 pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;

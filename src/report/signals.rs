@@ -55,15 +55,24 @@ impl SignalClient {
 }
 
 impl SignalClient {
-    /// Sends a verdict of `watch` to the targets that observe a running instance: its tags, and for a fault the metric.
-    pub async fn send_watched(&self, document: &VerdictDocument, deadline: Deadline) -> Vec<SignalStatus> {
+    /// Sends a verdict of `watch` to the targets that observe a running instance: its tags, and for a fault the metric. With
+    /// `targets`, only to these.
+    pub async fn send_watched(
+        &self,
+        document: &VerdictDocument,
+        targets: Option<&[String]>,
+        deadline: Deadline,
+    ) -> Vec<SignalStatus> {
+        let is_target =
+            |target: SignalTarget| targets.is_none_or(|targets| targets.iter().any(|name| *name == target.to_string()));
         if self.instance_id.is_empty() {
             return Vec::new();
         }
         self.until.set(Some(deadline));
-        let prefix = self.signal.tags_prefix.as_ref();
+        let prefix = self.signal.tags_prefix.as_ref().filter(|_| is_target(SignalTarget::InstanceTags));
         let tags = prefix.map(|prefix| self.tag_instance(prefix, document));
-        let metric = (self.signal.cloudwatch && document.cause.is_some()).then(|| self.put_fault_metric(document));
+        let has_metric = self.signal.cloudwatch && document.cause.is_some() && is_target(SignalTarget::Cloudwatch);
+        let metric = has_metric.then(|| self.put_fault_metric(document));
         let (tags, metric) = join(OptionFuture::from(tags), OptionFuture::from(metric)).await;
         tags.into_iter().chain(metric).collect()
     }

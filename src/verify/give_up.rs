@@ -226,7 +226,8 @@ fn waiting(evidence: &Evidence, text: &str, finding: Option<FoundCause>) -> Verd
     Verdict::Waiting { text: text.to_owned(), finding, container_instance_arn }
 }
 
-pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
+/// The failure that the evidence supports.
+pub fn verdict_of(evidence: &Evidence) -> Verdict {
     failed(evidence, diagnose(evidence).found)
 }
 

@@ -14,7 +14,7 @@ use crate::evidence::{ContainerLog, CrashLoop, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, known_or_log};
 use crate::retry::Deadline;
 
-const LOG_TAIL: usize = 256 * 1024;
+pub(super) const LOG_TAIL: usize = 256 * 1024;
 
 /// When a file was last written to; `None` if it does not exist or cannot be read.
 pub(super) fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {

@@ -16,11 +16,11 @@ mod watched;
 
 use std::time::{Duration, Instant};
 
-pub use self::give_up::verdict_now;
-use self::give_up::{WaitState, interim, judge, verdict_of};
+use self::give_up::{WaitState, interim, judge};
+pub use self::give_up::{verdict_now, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
-pub use self::watched::{answer, describe, examine_watched, seen};
+pub use self::watched::{Asked, answer, describe, examine_watched, seen};
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;
@@ -104,11 +104,6 @@ pub async fn verdict(
 /// The verdict for the error that ended an earlier stage. No probe runs.
 pub fn verdict_of_error(error: StageError) -> Verdict {
     verdict_of(&Evidence::of_stage_error(error))
-}
-
-/// The verdict about a fault that has lasted for the window of `watch`.
-pub fn verdict_of_fault(evidence: &Evidence) -> Verdict {
-    verdict_of(evidence)
 }
 
 /// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::logs::{CONTAINER, read_logs};
+use super::logs::{CONTAINER, LOG_TAIL, read_logs};
 use super::once::examine_host;
 use crate::boundary::HostClients;
-use crate::boundary::aws::{AwsError, ContainerInstance};
+use crate::boundary::aws::{AwsError, ContainerInstance, Endpoint};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::{Evidence, NetworkQuestions, Watched, acs_endpoint};
 use crate::host::{AGENT_LOG, agent_config, known_or_log};
@@ -18,7 +18,6 @@ use crate::watch::{Answer, Seen, seconds};
 const LOCAL: Duration = Duration::from_secs(3);
 /// The limit for the call of ECS, and for the probes of the network.
 const REMOTE: Duration = Duration::from_secs(5);
-const LOG_TAIL: usize = 256 * 1024;
 
 /// What one check sees on this host. It makes no call of an AWS API.
 pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen {
@@ -38,10 +37,16 @@ pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen
     let container = host_clients.docker.container(CONTAINER, soon).await;
     let container = container.inspect_err(|error| tracing::debug!(%error, "start of the agent's container not read"));
     let started_at = container.ok().flatten().and_then(|found| humantime::parse_rfc3339(&found.started_at).ok());
+    let log = known_or_log(host_clients.disk.tail(AGENT_LOG, LOG_TAIL));
+    let acs = log.and_then(|tail| acs_endpoint(&tail.bytes));
+    let lost = evidence.lost_connection();
     Seen {
         at: seconds(now),
         arn: evidence.container_instance_arn().map(str::to_owned),
-        lost_since: evidence.connection_lost().map(seconds),
+        lost_since: lost.map(|lost| seconds(lost.since)),
+        last_sign: lost.map(|lost| seconds(lost.last)),
+        logs_connections: evidence.logs_connections(),
+        acs: acs.map(|found| format!("{}:{}", found.host, found.port)),
         connected_at: evidence.connected_at().map(seconds),
         drops_since: evidence.dropped_connections().map(|dropped| seconds(dropped.since)),
         started_at: started_at.map(seconds).filter(|started| *started > 0),
@@ -70,14 +75,22 @@ pub fn answer(at: u64, described: Option<&ContainerInstance>) -> Answer {
     Answer { at, is_active, is_connected: described.is_some_and(|one| one.agent_connected) }
 }
 
-/// The evidence for the cause of a fault. `described` is the answer of ECS in this check, if ECS was asked; no other AWS API is
-/// called.
+/// What the checks know about a fault.
+pub struct Asked {
+    /// The answer of ECS in this check, if ECS was asked.
+    pub described: Option<Result<Option<ContainerInstance>, AwsError>>,
+    /// The endpoint of ACS, as `HOST:PORT`.
+    pub acs: Option<String>,
+    /// What was seen over time.
+    pub watched: Watched,
+}
+
+/// The evidence for the cause of a fault. No AWS API is called.
 pub async fn examine_watched(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Expectation,
-    described: Option<Result<Option<ContainerInstance>, AwsError>>,
-    watched: Watched,
+    Asked { described, acs, watched }: Asked,
 ) -> Evidence {
     let now = SystemTime::now();
     let registered_for = watched.disconnected_since.and_then(|since| now.duration_since(since).ok());
@@ -95,8 +108,11 @@ pub async fn examine_watched(
     evidence.host = probe::host(host_clients, context, Deadline::after(LOCAL)).await;
     let region = evidence.expectation.as_ref().and_then(|expected| expected.region.clone());
     evidence.network = probe::network(host_clients, region.as_deref()).await;
-    let log = known_or_log(host_clients.disk.tail(AGENT_LOG, LOG_TAIL));
-    let acs = log.filter(|_| evidence.is_disconnected()).and_then(|tail| acs_endpoint(&tail.bytes));
+    let endpoint = |text: String| {
+        let (host, port) = text.rsplit_once(':')?;
+        Some(Endpoint { host: host.to_owned(), port: port.parse().ok()? })
+    };
+    let acs = acs.filter(|_| evidence.is_disconnected()).and_then(endpoint);
     let asked = NetworkQuestions { control_plane: None, clock: false, acs, ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(REMOTE)).await;
     evidence

@@ -26,6 +26,8 @@ const MIN_STARTS: usize = 3;
 const START_TIME: u64 = 900;
 /// An agent that runs for longer has stopped starting again.
 const STEADY: u64 = 300;
+/// A connection that lasts longer was not dropped.
+const STEADY_CONNECTION: u64 = 600;
 
 /// A fault of the agent after its registration. The order is that of the layers: an earlier one explains a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +67,12 @@ pub struct Seen {
     pub arn: Option<String>,
     /// Since when the connection is lost, if the agent's log shows that.
     pub lost_since: Option<u64>,
+    /// When the agent last logged that it has no connection.
+    pub last_sign: Option<u64>,
+    /// Whether the agent logs its connections. Without them, a suspicion ends when its errors do.
+    pub logs_connections: bool,
+    /// The endpoint of ACS that the agent's log names, as `HOST:PORT`.
+    pub acs: Option<String>,
     /// When the agent last logged a connection.
     pub connected_at: Option<u64>,
     /// Since when connections end at equal intervals.
@@ -93,6 +101,8 @@ pub struct Reported {
     pub faults: Vec<Fault>,
     /// When it was reported.
     pub at: u64,
+    /// When its cause was last looked for.
+    pub examined_at: u64,
     /// The verdict before it, which holds again after the recovery.
     pub before: Value,
 }
@@ -108,6 +118,12 @@ pub struct State {
     pub reported: Option<Reported>,
     /// When the watch restarted the agent in this boot.
     pub restarted_at: Option<u64>,
+    /// The endpoint of ACS that the agent last used, as `HOST:PORT`. The agent's log is rotated each hour.
+    pub acs: Option<String>,
+    /// The signals of the last report that were not accepted, in one word each.
+    pub unsent: Vec<String>,
+    /// When they are sent again.
+    pub sends_at: u64,
     arn: Option<String>,
     /// When the agent's container started, the oldest first.
     starts: Vec<u64>,
@@ -116,8 +132,10 @@ pub struct State {
     asks_at: u64,
     /// Whether the role does not allow the call.
     is_denied: bool,
-    /// Since when nothing is suspected, after a report.
+    /// Since when nothing is suspected.
     sound_since: Option<u64>,
+    /// When the agent last connected.
+    connected_at: Option<u64>,
     /// Whether the agent's log shows the lost connection.
     is_logged: bool,
 }
@@ -163,10 +181,16 @@ impl State {
             self.answer = None;
             self.faults.retain(|fault, _| !matches!(fault, Fault::Inactive | Fault::Disconnected));
         }
+        self.follow_clock(seen.at);
+        self.acs = seen.acs.clone().or(self.acs.take());
+        self.connected_at = self.connected_at.max(seen.connected_at);
         self.suspect(Fault::Down, seen.arn.is_none().then_some(seen.at));
-        self.suspect(Fault::Drops, seen.drops_since.filter(|_| seen.arn.is_some()));
         self.note_start(seen);
-        self.note_connection(seen);
+        // What is known about the connection of an agent that does not answer stays as it is.
+        if seen.arn.is_some() {
+            self.note_drops(seen);
+            self.note_connection(seen);
+        }
         self.sound_since = self.faults.is_empty().then(|| self.sound_since.unwrap_or(seen.at));
     }
 
@@ -181,34 +205,52 @@ impl State {
         }
     }
 
+    /// Times after now are from before the clock was set back.
+    fn follow_clock(&mut self, now: u64) {
+        self.asks_at = self.asks_at.min(now.saturating_add(2 * BETWEEN_CALLS));
+        self.sends_at = self.sends_at.min(now.saturating_add(BETWEEN_CALLS));
+        self.sound_since = self.sound_since.map(|since| since.min(now));
+        self.faults.values_mut().for_each(|since| *since = now.min(*since));
+        self.starts.retain(|start| *start <= now);
+        self.reported.iter_mut().for_each(|reported| reported.examined_at = reported.examined_at.min(now));
+    }
+
+    /// The connections are in the log until it is rotated. Only one that lasts shows that the fault is over.
+    fn note_drops(&mut self, seen: &Seen) {
+        let is_steady = self.connected_at.is_none_or(|last| last.saturating_add(STEADY_CONNECTION) <= seen.at);
+        let known = self.faults.get(&Fault::Drops).copied().filter(|_| !is_steady);
+        self.suspect(Fault::Drops, seen.drops_since.or(known));
+    }
+
     fn note_start(&mut self, seen: &Seen) {
         if let Some(started) = seen.started_at.filter(|started| self.starts.last() != Some(started)) {
             self.starts.push(started);
         }
         self.starts.retain(|start| start.saturating_add(START_TIME) >= seen.at);
-        let is_steady = self.starts.last().is_none_or(|last| last.saturating_add(STEADY) <= seen.at);
-        let first = self.starts.first().filter(|_| !is_steady && self.starts.len() >= MIN_STARTS);
-        self.suspect(Fault::Restarts, first.copied());
+        // The fault is over when the agent has run for as long as the starts are counted.
+        let steady = if self.faults.contains_key(&Fault::Restarts) { START_TIME } else { STEADY };
+        let is_steady = self.starts.last().is_none_or(|last| last.saturating_add(steady) <= seen.at);
+        let is_fault = self.starts.len() >= MIN_STARTS || self.faults.contains_key(&Fault::Restarts);
+        self.suspect(Fault::Restarts, self.starts.first().copied().filter(|_| !is_steady && is_fault));
     }
 
     fn note_connection(&mut self, seen: &Seen) {
-        if seen.arn.is_none() {
-            self.faults.retain(|fault, _| !matches!(fault, Fault::Inactive | Fault::Disconnected));
-            return;
-        }
-        // An answer of ECS is newer than the lines before it. Below the level info, the log has no line about a success.
+        // An answer of ECS is newer than the lines before it.
         let answer = self.answer;
         let connected_per_ecs = answer.filter(|answer| answer.is_connected && answer.is_active).map(|answer| answer.at);
-        let logged = seen.lost_since.filter(|lost| connected_per_ecs.is_none_or(|connected| *lost > connected));
+        let is_newer = |sign: u64| connected_per_ecs.is_none_or(|connected| sign > connected);
+        let logged = seen.lost_since.filter(|_| seen.last_sign.is_some_and(is_newer));
         let connected_since = |time: u64| seen.connected_at.is_some_and(|connected| connected >= time);
         let answered = answer.filter(|answer| !answer.is_connected && !connected_since(answer.at));
         let first = [logged, answered.map(|answer| answer.at)].into_iter().flatten().min();
-        self.is_logged = logged.is_some() || (self.is_logged && self.faults.contains_key(&Fault::Disconnected));
+        let was_logged = self.is_logged && self.faults.contains_key(&Fault::Disconnected);
+        self.is_logged = seen.logs_connections && (logged.is_some() || was_logged);
         let known = self.faults.get(&Fault::Disconnected).copied();
         // The line can be in an older file of the log. Only a connection ends the suspicion.
         let is_refuted =
             |since: u64| connected_per_ecs.is_some_and(|connected| connected >= since) || connected_since(since);
-        let kept = known.filter(|since| !is_refuted(*since));
+        let is_kept = seen.logs_connections || answered.is_some();
+        let kept = known.filter(|since| is_kept && !is_refuted(*since));
         self.suspect(Fault::Disconnected, [first, kept].into_iter().flatten().min());
         self.suspect(Fault::Inactive, answer.filter(|answer| !answer.is_active).map(|answer| answer.at));
     }
@@ -256,16 +298,18 @@ impl State {
         if is_about_ecs && self.may_ask(now) {
             return Step::AskEcs;
         }
-        if is_about_ecs && !self.is_logged && !self.is_denied && !self.is_confirmed() {
+        if is_about_ecs && !self.is_logged && !self.is_denied && !self.is_confirmed(window) {
             return Step::WaitUntil(self.asked_at.unwrap_or(now).saturating_add(BETWEEN_CALLS));
         }
         Step::Report
     }
 
-    /// Whether ECS has shown the fault twice.
-    fn is_confirmed(&self) -> bool {
+    /// Whether ECS has shown the fault some time after its first sign.
+    fn is_confirmed(&self, window: u64) -> bool {
         let first = [Fault::Inactive, Fault::Disconnected].iter().filter_map(|fault| self.faults.get(fault)).min();
-        self.answer.zip(first).is_some_and(|(answer, first)| answer.at > *first)
+        self.answer
+            .zip(first)
+            .is_some_and(|(answer, first)| answer.at >= first.saturating_add(window.min(BETWEEN_CALLS)))
     }
 
     /// The faults that have lasted for the window.
@@ -277,15 +321,14 @@ impl State {
         if self.sound_since.is_some_and(|since| now >= since.saturating_add(RECOVERY)) {
             return Step::Recovered;
         }
-        if self.may_ask(now) && now >= self.asks_at {
+        let Some(reported) = &self.reported else { return Step::End };
+        // The cause can change, and another fault can follow.
+        let is_old = !self.faults.is_empty() && now >= reported.examined_at.saturating_add(BETWEEN_CALLS);
+        if self.may_ask(now) && (is_old || now >= self.asks_at) {
             return Step::AskEcs;
         }
-        // The cause is found again with each answer of ECS, and when another fault has lasted for the window.
-        let is_new_answer = self.answer.is_some_and(|answer| answer.at == now) && !self.faults.is_empty();
-        let reported = self.reported.iter().flat_map(|reported| &reported.faults);
-        let reported: Vec<&Fault> = reported.collect();
-        let is_new_fault = self.due(now, window).iter().any(|fault| !reported.contains(&fault));
-        if is_new_answer || is_new_fault { Step::Report } else { Step::End }
+        let is_new_fault = self.due(now, window).iter().any(|fault| !reported.faults.contains(fault));
+        if is_old || is_new_fault { Step::Report } else { Step::End }
     }
 
     /// Forgets the report, because the fault is over.

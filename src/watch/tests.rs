@@ -15,6 +15,14 @@ struct History {
     cut: Option<(u64, u64)>,
     /// Whether the agent logs that.
     is_logged: bool,
+    /// How long after the cut the agent logs it: then it gives a time before the cut, as for a connection that went silent.
+    notices_after: u64,
+    /// How long ECS reports an old state.
+    lag: u64,
+    /// Whether the agent's log has errors only.
+    has_errors_only: bool,
+    /// The log is rotated each hour, and has then no line about the connection until the next error, 120 s apart.
+    is_rotated: bool,
     /// From when on ECS has the instance as INACTIVE.
     inactive_from: Option<u64>,
     /// From when to when the agent does not answer.
@@ -39,23 +47,33 @@ fn within(span: Option<(u64, u64)>, now: u64) -> bool {
 
 impl History {
     fn seen(&self, at: u64) -> Seen {
-        let is_cut = within(self.cut, at);
-        let first = self.cut.filter(|_| self.is_logged).map(|(from, _)| from);
+        let rotated = if self.is_rotated { at - at % 3600 } else { 0 };
+        let noticed = self.cut.filter(|_| self.is_logged).map(|(from, to)| (from + self.notices_after, to));
+        let is_cut = within(noticed, at);
+        // An error every 120 s.
+        let last_sign =
+            noticed.filter(|_| is_cut).map(|(from, _)| at - (at - from) % 120).filter(|last| *last >= rotated);
+        let first = self.cut.map(|(from, _)| from.saturating_sub(30 * u64::from(self.notices_after > 0)));
+        let first = if first.is_some_and(|first| first < rotated) { last_sign } else { first };
         let connected = self.cut.filter(|(_, to)| self.is_logged && at >= *to).map(|(_, to)| to);
+        let connected = connected.or(Some(1)).filter(|connected| !self.has_errors_only && *connected >= rotated);
         let started = self.restarts.filter(|(from, _)| at >= *from).map(|(from, every)| at - (at - from) % every);
         Seen {
             at,
             arn: (!within(self.down, at)).then(|| ARN.to_owned()),
-            lost_since: first.filter(|_| is_cut),
-            connected_at: connected.or(Some(1)),
-            drops_since: None,
+            lost_since: first.filter(|_| last_sign.is_some()),
+            last_sign,
+            logs_connections: !self.has_errors_only,
+            connected_at: connected,
             started_at: started.or(Some(1)),
+            ..Seen::default()
         }
     }
 
     fn answer(&self, at: u64) -> Option<Answer> {
-        let is_active = self.inactive_from.is_none_or(|from| at < from);
-        (!self.is_denied).then(|| Answer { at, is_active, is_connected: is_active && !within(self.cut, at) })
+        let then = at - self.lag;
+        let is_active = self.inactive_from.is_none_or(|from| then < from);
+        (!self.is_denied).then(|| Answer { at, is_active, is_connected: is_active && !within(self.cut, then) })
     }
 
     /// Checks from the time 1000 to `until`, with a first check at a random time.
@@ -92,7 +110,8 @@ impl History {
                             outcome.reported.push((now, faults.clone()));
                         }
                         let cause = String::new();
-                        state.reported = Some(Reported { cause, faults, at: now, before: Value::Null });
+                        let before = Value::Null;
+                        state.reported = Some(Reported { cause, faults, at: now, examined_at: now, before });
                         break;
                     }
                     Step::Recovered => {
@@ -123,6 +142,49 @@ fn a_cut_that_the_log_shows_is_reported_at_the_end_of_the_window_and_confirmed_b
         assert!(outcome.asked.contains(at), "{seed}: ECS confirms it: {outcome:?}");
         let [over] = outcome.recovered[..] else { panic!("{seed}: {outcome:?}") };
         assert!((cut + 2000..=cut + 2000 + RECOVERY + 3 * EVERY).contains(&over), "{seed}: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_old_answer_of_ecs_hides_no_cut_that_the_log_shows() {
+    for seed in 0..300 {
+        for (notices_after, lag) in [(0, 60), (90, 0), (90, 60), (120, 200)] {
+            let cut = 2000 + seed * 7;
+            let history =
+                History { cut: Some((cut, u64::MAX)), is_logged: true, notices_after, lag, ..History::default() };
+            let outcome = history.run(seed, 9000);
+            let at = outcome.reported.first().unwrap_or_else(|| panic!("{seed}: {outcome:?}")).0;
+            // An answer that is older than the fault can hide it until the next error in the log.
+            let latest = cut + WINDOW + if lag > 0 { 120 + EVERY } else { 5 };
+            assert!((cut + WINDOW - 30..=latest).contains(&at), "{seed} {notices_after} {lag}: cut {cut}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_rotated_ends_no_suspicion() {
+    for seed in 0..300 {
+        let cut = 3500 + seed;
+        let history = History { cut: Some((cut, cut + 2500)), is_logged: true, is_rotated: true, ..History::default() };
+        let outcome = history.run(seed, 9000);
+        assert_eq!((outcome.reported.len(), outcome.recovered.len()), (1, 1), "{seed}: {outcome:?}");
+        assert!(outcome.reported[0].0 <= cut + WINDOW + 5, "{seed}: cut {cut}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_log_with_errors_only_is_believed_while_the_errors_go_on() {
+    for seed in 0..300 {
+        for is_denied in [false, true] {
+            let cut = 2000 + seed * 7;
+            let logs_errors = History { is_logged: true, has_errors_only: true, is_denied, ..History::default() };
+            let outcome = History { cut: Some((cut, cut + 900)), ..logs_errors }.run(seed, 9000);
+            let [(at, _)] = &outcome.reported[..] else { panic!("{seed} {is_denied}: {outcome:?}") };
+            assert!((cut + WINDOW..=cut + WINDOW + BETWEEN_CALLS).contains(at), "{seed} {is_denied}: {outcome:?}");
+            assert_eq!(outcome.recovered.len(), 1, "{seed} {is_denied}: {outcome:?}");
+            let short = History { cut: Some((cut, cut + 200)), ..logs_errors }.run(seed, 9000);
+            assert!(short.reported.is_empty(), "{seed} {is_denied}: {short:?}");
+        }
     }
 }
 
@@ -191,7 +253,7 @@ fn an_agent_that_does_not_answer_is_reported_without_a_call() {
 
 #[test]
 fn an_agent_that_starts_again_and_again_is_reported_and_one_restart_is_not() {
-    for every in [25, 60, 120, 240] {
+    for every in [25, 60, 120, 240, 299, 360, 440] {
         let history = History { restarts: Some((3000, every)), ..History::default() };
         let outcome = history.run(every, 9000);
         let (at, faults) = outcome.reported.first().unwrap_or_else(|| panic!("{every}: {outcome:?}"));
@@ -199,6 +261,10 @@ fn an_agent_that_starts_again_and_again_is_reported_and_one_restart_is_not() {
             faults.contains(&Fault::Restarts) && *at <= 3000 + WINDOW.max(3 * every) + EVERY,
             "{every}: {outcome:?}"
         );
+    }
+    for every in [25, 299, 360, 440] {
+        let outcome = History { restarts: Some((3000, every)), ..History::default() }.run(every, 9000);
+        assert!(outcome.recovered.is_empty() && outcome.reported.len() == 1, "{every}: {outcome:?}");
     }
     for every in [3000, 1000, 700] {
         let outcome = History { restarts: Some((3000, every)), ..History::default() }.run(1, 9000);
@@ -219,19 +285,61 @@ fn without_the_permission_only_the_log_and_the_port_are_used_and_ecs_is_asked_on
 #[test]
 fn a_new_container_instance_has_no_faults_of_the_old_one() {
     let mut state = State::new(1000, 0.0);
-    let old = Seen { at: 1000, arn: Some("old".into()), lost_since: Some(900), ..Seen::default() };
+    let old = Seen {
+        at: 1000,
+        arn: Some("old".into()),
+        lost_since: Some(900),
+        last_sign: Some(1001),
+        logs_connections: true,
+        ..Seen::default()
+    };
     state.note(&old);
     state.note_answer(1000, Some(Answer { at: 1000, is_active: false, is_connected: false }), false, 0.0);
     state.note(&old);
     assert_eq!(state.faults.keys().copied().collect::<Vec<_>>(), [Fault::Inactive, Fault::Disconnected]);
-    state.note(&Seen { at: 1020, arn: Some("new".into()), connected_at: Some(1010), ..Seen::default() });
+    state.note(&Seen {
+        at: 1020,
+        arn: Some("new".into()),
+        connected_at: Some(1010),
+        logs_connections: true,
+        ..Seen::default()
+    });
     assert_eq!(state.faults, BTreeMap::new());
 }
 
 #[test]
 fn a_clock_that_is_set_back_does_not_stop_the_calls() {
     let mut state = State::new(100_000, 0.0);
-    state.note(&Seen { at: 1000, arn: Some(ARN.into()), ..Seen::default() });
-    assert!(state.may_ask(1000));
-    assert!(!state.may_ask(100_000 + BETWEEN_CALLS - 1));
+    let seen = |at| Seen { at, arn: Some(ARN.into()), ..Seen::default() };
+    state.note(&seen(100_020));
+    assert_eq!(state.step(100_020, WINDOW), Step::End);
+    state.note(&seen(1000));
+    assert_eq!(state.step(1000, WINDOW), Step::End);
+    state.note(&seen(1000 + 2 * BETWEEN_CALLS));
+    assert_eq!(state.step(1000 + 2 * BETWEEN_CALLS, WINDOW), Step::AskEcs);
+}
+
+#[test]
+fn drops_are_over_when_a_connection_lasts_and_not_when_the_log_is_rotated() {
+    let mut state = State::new(1000, 0.0);
+    let mut drops = |at, drops_since, connected_at| {
+        let arn = Some(ARN.into());
+        state.note(&Seen { at, arn, drops_since, connected_at, logs_connections: true, ..Seen::default() });
+        state.faults.contains_key(&Fault::Drops)
+    };
+    assert!(drops(3500, Some(3100), Some(3490)));
+    assert!(drops(3610, None, None), "rotated");
+    assert!(drops(3700, None, Some(3690)));
+    assert!(drops(4280, None, None));
+    assert!(!drops(4290, None, None));
+}
+
+#[test]
+fn an_agent_that_does_not_answer_once_is_still_disconnected() {
+    let mut state = State::new(1000, 0.0);
+    let seen = |at, arn: Option<&str>| Seen { at, arn: arn.map(Into::into), logs_connections: true, ..Seen::default() };
+    state.note(&Seen { lost_since: Some(1990), last_sign: Some(1990), ..seen(2000, Some(ARN)) });
+    state.note(&seen(2020, None));
+    state.note(&seen(2040, Some(ARN)));
+    assert_eq!(state.faults, BTreeMap::from([(Fault::Disconnected, 1990)]));
 }

@@ -74,11 +74,14 @@ impl Waiting {
                 Ok(wrapped(operation, ""))
             }
             "PutMetricData" => {
-                let dimensions =
-                    (1..=3).map(|number| field(&format!("MetricData.member.1.Dimensions.member.{number}.Value")));
+                let is_launch = field("MetricData.member.1.MetricName") == "LaunchToReady";
+                let (unit, count) = if is_launch { ("Seconds", 3) } else { ("Count", 2) };
+                let mut dimensions =
+                    (1..=count).map(|number| field(&format!("MetricData.member.1.Dimensions.member.{number}.Value")));
                 let value = field("MetricData.member.1.Value").parse::<f64>();
-                if field("Namespace").is_empty() || value.is_err() || dimensions.into_iter().any(|text| text.is_empty())
-                {
+                let has_unit = field("MetricData.member.1.Unit") == unit;
+                let has_dimensions = dimensions.all(|text| !text.is_empty());
+                if field("Namespace").is_empty() || value.is_err() || !has_unit || !has_dimensions {
                     return invalid("a parameter of the metric is missing".to_owned());
                 }
                 self.metrics.push(form.clone());
