@@ -7,6 +7,7 @@ agent's unit and ends, and then `verify`. It ends only the processes that it sta
 import asyncio
 import dataclasses
 import errno
+import json
 import os
 import pathlib
 import random
@@ -35,6 +36,10 @@ ALONE, APART = 9, 3.0
 CLUSTERS = {services.CLUSTER: {"team": "web"}} | {f"other-{number}": {"team": "batch"} for number in range(9)}
 # A run that takes longer than this is ended, and its instances count as not ready.
 LONGEST = 180
+# The setting that `watch` needs, and the time between two checks (systemd/ecs-bootstrap-watch.timer).
+WATCH, CHECKS = ["--set", "watch.enable=true"], 20.0
+# ECS is asked again after this time, and at random up to as much later (src/watch).
+ASKED_AGAIN, SPREAD = 300, 60
 # A run is ended if the simulator's clock is late by this much: a host that slow measures itself.
 TOO_LATE = 5
 # Stands in for systemctl: keeps the queued jobs, so that they start when `run` has ended.
@@ -116,8 +121,10 @@ def make_root(folder, index):
 class Fleet:
     """The instances of one run, and their processes."""
 
-    def __init__(self, binary, scenario, starts, over, seed, folder):
+    def __init__(self, binary, scenario, starts, over, seed, folder, watched=None):
         self.binary, self.scenario, self.starts, self.over = binary, scenario, starts, over
+        # From when to when the instances are watched.
+        self.watched, self.checks = watched, []
         self.random, self.folder = random.Random(seed), folder
         self.programs = os.path.join(folder, "bin")
         self.running, self.late = {}, []
@@ -129,6 +136,7 @@ class Fleet:
     async def observe(self):
         """Runs all instances and returns the `Run`."""
         listing, in_api, self.arguments = SCENARIOS[self.scenario]
+        self.arguments = self.arguments + (WATCH if self.watched else [])
         os.mkdir(self.programs)
         systemctl = os.path.join(self.programs, "systemctl")
         with open(systemctl, "w", encoding="utf-8") as file:
@@ -150,7 +158,8 @@ class Fleet:
         ticking, ending = asyncio.create_task(self.tick()), asyncio.create_task(self.overload.wait())
         tasks = [asyncio.create_task(self.life(one, start)) for one, start in zip(instances, self.starts)]
         all_done = asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.wait([all_done, ending], timeout=LONGEST, return_when=asyncio.FIRST_COMPLETED)
+        longest = self.watched[1] + LONGEST if self.watched else LONGEST
+        await asyncio.wait([all_done, ending], timeout=longest, return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, all_done, ticking, ending]:
             task.cancel()
         self.end_all()
@@ -203,10 +212,30 @@ class Fleet:
             one.ready_at = self.clock()
         else:
             one.failure = f"verify: exit {status}: {last_line(one.read('home/verify.log'))}"
+        if self.watched and not one.failure:
+            await self.watch(one)
         if not agent.done():
             agent.cancel()
         elif agent.exception():
             raise agent.exception()
+
+    async def watch(self, one):
+        """Checks as the timer does. The instance was ready long ago: ECS was asked at a random time before."""
+        begins, ends = self.watched
+        await asyncio.sleep(max(0, begins - CHECKS - self.clock()) + self.random.uniform(0, CHECKS))
+        while self.clock() < ends:
+            status = await self.program(one, "watch", ["watch"])
+            said = one.read("home/watch.log")
+            if status != 0 or not said.startswith("healthy"):
+                one.failure = f"watch: exit {status}: {last_line(said)}"
+                return
+            self.checks.append(self.clock())
+            if self.clock() < begins:
+                state = json.loads(one.read("run/ecs-bootstrap/watch.json"))
+                state["asked_at"] = int(time.time() - self.random.uniform(0, ASKED_AGAIN + SPREAD / 2))
+                state["asks_at"] = state["asked_at"] + ASKED_AGAIN + int(self.random.uniform(0, SPREAD))
+                one.write("run/ecs-bootstrap/watch.json", json.dumps(state))
+            await asyncio.sleep(CHECKS)
 
     async def program(self, one, name, arguments):
         """Runs the binary to its end and returns its exit code."""
@@ -273,7 +302,15 @@ def observe_alone(binary, scenario, seed):
     return observed(binary, scenario, starts, starts[-1], seed)
 
 
-def observed(binary, scenario, starts, over, seed):
+def observe_watched(binary, count, seconds, seed):
+    """Watches healthy instances for so many seconds. Returns the `Run`, when that began, and the times of the checks."""
+    chance, over = random.Random(seed), count / STARTS["imds-tag"]
+    begins = over + CHECKS + 10
+    starts = [chance.uniform(0, over) for _ in range(count)]
+    return observed(binary, "imds-tag", starts, over, seed, (begins, begins + seconds))
+
+
+def observed(binary, scenario, starts, over, seed, watched=None):
     """Runs a scenario with an instance for each of the times in `starts`."""
     folder = tempfile.mkdtemp(dir=bed.folder())
     wanted = 16 * len(starts) + 256  # the agent's socket, the process, and up to a dozen connections
@@ -283,9 +320,10 @@ def observed(binary, scenario, starts, over, seed):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
         except (ValueError, OSError) as error:
             raise SystemExit(f"storm: {len(starts)} instances need {wanted} open files, but the limit is {hard}") from error
-    fleet = Fleet(binary, scenario, starts, over, seed, folder)
+    fleet = Fleet(binary, scenario, starts, over, seed, folder, watched)
     try:
-        return asyncio.run(fleet.observe())
+        run = asyncio.run(fleet.observe())
+        return (run, watched[0], fleet.checks) if watched else run
     finally:
         fleet.end_all()
         shutil.rmtree(folder, ignore_errors=True)
