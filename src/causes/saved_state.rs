@@ -121,6 +121,9 @@ pub(super) static DEREGISTERED: Cause = Cause {
             Some(Ok(Some(instance))) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
             Some(Ok(None)) => Some(format!("ECS does not have `{arn}`")),
             None if evidence.watched.is_none() => return None,
+            Some(Err(_)) | None if evidence.is_inactive() => {
+                Some(format!("ECS did not have `{arn}` as ACTIVE when it was asked"))
+            }
             // Without an answer of ECS, a connection shows that the agent has recovered.
             Some(Err(_)) | None if evidence.has_connected_since() => return None,
             Some(Err(_)) | None => None,

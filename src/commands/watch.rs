@@ -18,7 +18,9 @@ use crate::evidence::{StageError, Watched};
 use crate::exit::Exit;
 use crate::plan::{Expectation, WatchRules};
 use crate::redaction::{self, error_chain};
-use crate::render::{SignalOutcome, VerdictDocument, VerdictState, as_json, document, verdict_text, watch_text};
+use crate::render::{
+    SignalOutcome, SignalTarget, VerdictDocument, VerdictState, as_json, document, verdict_text, watch_text,
+};
 use crate::report::{self, SignalClient};
 use crate::retry::{Deadline, fraction, pause_for};
 use crate::watch::{BETWEEN_CALLS, Fault, Reported, Seen, State, Step, seconds, time};
@@ -57,17 +59,17 @@ impl CommandContext {
             self.stop_timer().await;
             return Ok(self.said("`watch.enable` is off"));
         };
-        let Some(stored) = self.final_verdict() else { return Ok(self.said("the verification has not ended")) };
         let _lock = match disk.lock(LOCK_FILE_OF_WATCH) {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => return Ok(self.said("another check runs")),
             Err(error) => return Err(StageError::Write(error)),
         };
+        let Some(stored) = self.final_verdict() else { return Ok(self.said("the verification has not ended")) };
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();
         let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
         let outcome = Box::pin(watch.steps()).await?;
-        watch.store()?;
+        watch.store();
         let (state, window) = (&watch.state, watch.rules.window);
         let stdout = if self.json {
             as_json(&redaction::json(
@@ -132,9 +134,11 @@ struct Watch<'c> {
 impl Watch<'_> {
     /// Takes the steps of the check. Returns the outcome in one word.
     async fn steps(&mut self) -> Result<&'static str, StageError> {
-        // Another command has replaced the report.
-        let is_replaced =
-            |reported: &Reported| self.stored.cause.as_ref().is_none_or(|cause| cause.id != reported.cause);
+        // Another verification has replaced the report: it has other phases.
+        let is_replaced = |reported: &Reported| {
+            self.stored.cause.as_ref().is_none_or(|cause| cause.id != reported.cause)
+                || reported.before["phases"] != json!(self.stored.phases)
+        };
         if self.state.reported.as_ref().is_some_and(is_replaced) {
             self.state.forget_report();
         }
@@ -150,18 +154,22 @@ impl Watch<'_> {
                     pause_for(Duration::from_secs(due.saturating_sub(now))).await;
                     now = self.look().await.max(due);
                 }
-                Step::AskEcs => self.ask(now).await?,
-                Step::Report => return self.report(now).await,
-                Step::Recovered => return self.recover(now).await,
+                Step::AskEcs => self.ask(now).await,
+                Step::Report => return Ok(self.report(now).await),
+                Step::Recovered => {
+                    self.recover(now).await;
+                    return Ok("recovered");
+                }
             }
         }
         Ok("suspected")
     }
 
-    fn store(&self) -> Result<(), StageError> {
+    /// Stores the state. Returns whether that succeeded. A check that cannot store it still reports.
+    fn store(&self) -> bool {
         let bytes = as_json(&self.state).into_bytes();
-        let disk = &self.context.host_clients.disk;
-        disk.replace_without_sync(STATE, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
+        let stored = self.context.host_clients.disk.replace_without_sync(STATE, &bytes, Mode::Exactly(0o600));
+        stored.inspect_err(|error| tracing::warn!(error = error_chain(error), "state of the watch not stored")).is_ok()
     }
 
     /// Adds what this host shows now. Returns the time.
@@ -171,12 +179,11 @@ impl Watch<'_> {
         self.seen.at
     }
 
-    /// Asks ECS about the container instance. That it was asked is stored first, so that no end of this process leads to
-    /// another call.
-    async fn ask(&mut self, now: u64) -> Result<(), StageError> {
+    /// Asks ECS about the container instance. That it was asked is stored first, so that nothing leads to a second call.
+    async fn ask(&mut self, now: u64) {
         self.state.note_answer(now, None, false, fraction());
-        self.store()?;
-        let Some(arn) = self.seen.arn.as_deref() else { return Ok(()) };
+        let is_stored = self.store();
+        let Some(arn) = self.seen.arn.as_deref().filter(|_| is_stored) else { return };
         self.described = verify::describe(&self.context.host_clients, &self.expectation, arn).await;
         let answer = match &self.described {
             Some(Ok(described)) => Some(verify::answer(now, described.as_ref())),
@@ -189,26 +196,32 @@ impl Watch<'_> {
         }
         self.state.note_answer(now, answer, is_denied, fraction());
         self.state.note(&Seen { at: now, ..self.seen.clone() });
-        Ok(())
     }
 
     /// Finds the cause, and reports it if it is not the one that was reported.
-    async fn report(&mut self, now: u64) -> Result<&'static str, StageError> {
+    async fn report(&mut self, now: u64) -> &'static str {
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
         let faults = self.state.due(now, self.rules.window.as_secs());
         let since = |fault| self.state.faults.get(&fault).copied().map(time);
         let watched = Watched {
             disconnected_since: since(Fault::Disconnected).or(since(Fault::Inactive)),
+            inactive_since: since(Fault::Inactive),
             starts: self.state.starts().iter().copied().map(time).collect(),
             drops: faults.contains(&Fault::Drops),
         };
-        let asked = verify::Asked { described: self.described.take(), acs: self.state.acs.clone(), watched };
+        // If the log shows that the connection is lost, an answer that ECS reports it is an old one.
+        let is_old = |answer: &Result<Option<ContainerInstance>, AwsError>| {
+            let is_connected = matches!(answer, Ok(Some(described)) if described.agent_connected);
+            is_connected && faults.contains(&Fault::Disconnected)
+        };
+        let described = self.described.take().filter(|answer| !is_old(answer));
+        let asked = verify::Asked { described, acs: self.state.acs.clone(), watched };
         let (host_clients, expectation) = (&self.context.host_clients, self.expectation.clone());
         let examined = verify::examine_watched(host_clients, &systemd, expectation, asked);
         let verdict = verify::verdict_of(&Box::pin(examined).await);
         if self.context.final_verdict().is_none_or(|stored| stored != self.stored) {
             // Another command has stored a verdict meanwhile. The next check continues from that.
-            return Ok("suspected");
+            return "suspected";
         }
         let mut document = document(&verdict, self.stored.cluster.as_deref(), &self.stored.phases);
         let cause = document.cause.as_ref().map_or_else(String::new, |cause| cause.id.clone());
@@ -221,17 +234,21 @@ impl Watch<'_> {
         if restarts {
             self.state.restarted_at = Some(now);
         }
-        self.store()?;
+        if !is_known {
+            self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
+            self.state.owes_metric = self.expectation.signal.cloudwatch.then(|| cause.clone());
+        }
+        self.store();
         if !is_known {
             self.context.report_locally(&document, false);
             // The unit does not keep the lines of stdout, which each check prints.
             verdict_text(&document).lines().for_each(|line| tracing::warn!("{line}"));
-            self.signal(&mut document, None, now).await;
+            self.signal(&mut document, now).await;
         }
         if restarts {
             self.restart_agent(&systemd).await;
         }
-        Ok("reported")
+        "reported"
     }
 
     /// Restarts an agent that is stuck.
@@ -249,45 +266,47 @@ impl Watch<'_> {
         }
     }
 
-    /// The fault is over. A ready verdict before it holds again; after a failure the verification runs again, because `watch`
-    /// does not check all that it checks.
-    async fn recover(&mut self, now: u64) -> Result<&'static str, StageError> {
-        let Some(reported) = self.state.forget_report() else { return Ok("healthy") };
-        self.store()?;
+    /// The fault is over: the verdict before it holds again, also that of a failed verification.
+    async fn recover(&mut self, now: u64) {
+        let Some(reported) = self.state.reported.clone() else { return };
         tracing::info!(
             priority = 5,
             message_id = journal::MESSAGE_ID_RECOVERED,
             cause = reported.cause,
             "the fault that `watch` reported is over"
         );
+        self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
         let before = serde_json::from_value::<VerdictDocument>(reported.before).ok();
-        if let Some(mut document) = before.filter(|before| before.verdict == VerdictState::Ready) {
+        if let Some(mut document) = before {
             document.signals.clear();
-            if let Some(arn) = &self.seen.arn {
+            if let (Some(arn), Some(old)) = (&self.seen.arn, &document.container_instance_arn) {
                 // It can have registered anew.
-                let old = document.container_instance_arn.replace(arn.clone()).unwrap_or_default();
-                document.text = document.text.replace(&old, arn);
+                document.text = document.text.replace(old, arn);
+                document.container_instance_arn = Some(arn.clone());
             }
             self.context.report_locally(&document, false);
-            self.signal(&mut document, None, now).await;
-        } else {
-            let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
-            let (host_clients, program) = (&self.context.host_clients, self.context.program.as_deref());
-            handover::start(host_clients, systemd.as_ref(), program).await?;
+            self.state.forget_report();
+            self.store();
+            self.signal(&mut document, now).await;
         }
-        Ok("recovered")
+        self.state.forget_report();
     }
 
-    /// Sends the verdict to the tags of the instance and to CloudWatch, or only to `targets`. The other targets wait for a launch,
-    /// which is over.
-    async fn signal(&mut self, document: &mut VerdictDocument, targets: Option<&[String]>, now: u64) {
+    /// Sends what is owed: the verdict to the tags of the instance, and a fault to CloudWatch. The other targets wait for a
+    /// launch, which is over.
+    async fn signal(&mut self, document: &mut VerdictDocument, now: u64) {
         let deadline = Deadline::after(SIGNALS);
         let client = SignalClient::new(&self.context.host_clients, &self.expectation, deadline).await;
         let Some(client) = client else { return };
-        let sent = Box::pin(client.send_watched(document, targets, deadline)).await;
-        let failed = sent.iter().filter(|signal| signal.outcome == SignalOutcome::Failed);
-        self.state.unsent = failed.map(|signal| signal.to.to_string()).collect();
         self.state.sends_at = now.saturating_add(BETWEEN_CALLS);
+        let (tags, metric) = (self.state.owes_tags, self.state.owes_metric.clone());
+        let sent = Box::pin(client.send_watched(document, tags, metric.as_deref(), deadline)).await;
+        for signal in sent.iter().filter(|signal| signal.outcome != SignalOutcome::Failed) {
+            match signal.to {
+                SignalTarget::InstanceTags => self.state.owes_tags = false,
+                _ => self.state.owes_metric = None,
+            }
+        }
         document.signals.retain(|old| !sent.iter().any(|new| new.to == old.to));
         document.signals.extend(sent);
         if !document.signals.is_empty() {
@@ -298,11 +317,10 @@ impl Watch<'_> {
 
     /// Sends again what was not accepted: a cut connection usually cuts the signals too.
     async fn send_again(&mut self, now: u64) {
-        if self.state.unsent.is_empty() || now < self.state.sends_at {
-            return;
+        let owes = self.state.owes_tags || self.state.owes_metric.is_some();
+        if owes && now >= self.state.sends_at {
+            let mut document = self.stored.clone();
+            self.signal(&mut document, now).await;
         }
-        let targets = std::mem::take(&mut self.state.unsent);
-        let mut document = self.stored.clone();
-        self.signal(&mut document, Some(&targets), now).await;
     }
 }

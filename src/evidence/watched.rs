@@ -10,6 +10,8 @@ use crate::boundary::aws::ContainerInstance;
 pub struct Watched {
     /// Since when the agent is disconnected, from its log or from answers of ECS.
     pub disconnected_since: Option<SystemTime>,
+    /// Since when ECS has the container instance as INACTIVE or not at all.
+    pub inactive_since: Option<SystemTime>,
     /// When the agent started, if it starts again and again.
     pub starts: Vec<SystemTime>,
     /// Whether the connection ends again and again.
@@ -38,9 +40,13 @@ impl Evidence {
 
     /// Whether ECS has the container instance with no status in which it runs tasks, and this was checked again.
     pub fn is_inactive(&self) -> bool {
-        let is_gone = matches!(&self.container_instance, Some(Ok(None)));
-        let is_inactive = self.described().is_some_and(|described| described.status == "INACTIVE");
-        self.watched.is_some() && (is_gone || is_inactive)
+        let was_inactive = self.watched.as_ref().is_some_and(|watched| watched.inactive_since.is_some());
+        let is_inactive = match &self.container_instance {
+            Some(Ok(Some(described))) => described.status == "INACTIVE",
+            Some(Ok(None)) => true,
+            Some(Err(_)) | None => was_inactive,
+        };
+        self.watched.is_some() && is_inactive
     }
 }
 

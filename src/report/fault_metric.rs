@@ -9,16 +9,15 @@ use super::signals::signal;
 use crate::boundary::aws::{MetricUnit, MetricValue};
 use crate::plan::cluster_name;
 use crate::redaction::error_chain;
-use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument};
+use crate::render::{SignalOutcome, SignalStatus, SignalTarget};
 
 const NAME: &str = "AgentFault";
 
 impl SignalClient {
     /// Stores one fault.
-    pub(super) async fn put_fault_metric(&self, document: &VerdictDocument) -> SignalStatus {
+    pub(super) async fn put_fault_metric(&self, cause: &str, cluster: Option<&str>) -> SignalStatus {
         let done = |outcome, detail: String| signal(SignalTarget::Cloudwatch, NAME, outcome, detail);
-        let cause = document.cause.as_ref().map_or("none", |cause| cause.id.as_str());
-        let cluster = document.cluster.as_deref().map_or("unknown", cluster_name);
+        let cluster = cluster.map_or("unknown", cluster_name);
         let dimensions = [("Cause", cause), ("ClusterName", cluster)];
         let value = MetricUnit::Count(1);
         let metric = MetricValue { namespace: NAMESPACE, name: NAME, dimensions: &dimensions, value };

@@ -55,24 +55,22 @@ impl SignalClient {
 }
 
 impl SignalClient {
-    /// Sends a verdict of `watch` to the targets that observe a running instance: its tags, and for a fault the metric. With
-    /// `targets`, only to these.
+    /// Sends a verdict of `watch` to the tags of this instance, if `tags` is set, and stores the metric of the fault `cause`.
     pub async fn send_watched(
         &self,
         document: &VerdictDocument,
-        targets: Option<&[String]>,
+        tags: bool,
+        cause: Option<&str>,
         deadline: Deadline,
     ) -> Vec<SignalStatus> {
-        let is_target =
-            |target: SignalTarget| targets.is_none_or(|targets| targets.iter().any(|name| *name == target.to_string()));
         if self.instance_id.is_empty() {
             return Vec::new();
         }
         self.until.set(Some(deadline));
-        let prefix = self.signal.tags_prefix.as_ref().filter(|_| is_target(SignalTarget::InstanceTags));
+        let prefix = self.signal.tags_prefix.as_ref().filter(|_| tags);
         let tags = prefix.map(|prefix| self.tag_instance(prefix, document));
-        let has_metric = self.signal.cloudwatch && document.cause.is_some() && is_target(SignalTarget::Cloudwatch);
-        let metric = has_metric.then(|| self.put_fault_metric(document));
+        let cause = cause.filter(|_| self.signal.cloudwatch);
+        let metric = cause.map(|cause| self.put_fault_metric(cause, document.cluster.as_deref()));
         let (tags, metric) = join(OptionFuture::from(tags), OptionFuture::from(metric)).await;
         tags.into_iter().chain(metric).collect()
     }

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::logs::{CONTAINER, LOG_TAIL, read_logs};
+use super::logs::{CONTAINER, LOG_TAIL, modified, read_logs};
 use super::once::examine_host;
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, ContainerInstance, Endpoint};
+use crate::boundary::disk::Disk;
 use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::evidence::agent_log::last_attempts;
 use crate::evidence::{Evidence, NetworkQuestions, Watched, acs_endpoint};
 use crate::host::{AGENT_LOG, agent_config, known_or_log};
 use crate::plan::Expectation;
@@ -31,14 +33,15 @@ pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen
         ..Evidence::default()
     };
     read_logs(&host_clients.disk, &mut evidence);
+    let tail = tail_over_files(&host_clients.disk);
+    (_, evidence.agent_log) = last_attempts(&tail);
     let soon = Deadline::after(LOCAL);
     let agent = host_clients.agent.metadata(soon).await;
     evidence.introspection = Some(evidence.trusted(agent));
     let container = host_clients.docker.container(CONTAINER, soon).await;
     let container = container.inspect_err(|error| tracing::debug!(%error, "start of the agent's container not read"));
     let started_at = container.ok().flatten().and_then(|found| humantime::parse_rfc3339(&found.started_at).ok());
-    let log = known_or_log(host_clients.disk.tail(AGENT_LOG, LOG_TAIL));
-    let acs = log.and_then(|tail| acs_endpoint(&tail.bytes));
+    let acs = acs_endpoint(&tail);
     let lost = evidence.lost_connection();
     Seen {
         at: seconds(now),
@@ -53,7 +56,25 @@ pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen
     }
 }
 
-/// The container instance as ECS describes it: one call of `ecs:DescribeContainerInstances`.
+/// The end of the agent's log. If the file is short, because the agent has begun a new one, with the end of the file before.
+fn tail_over_files(disk: &Disk) -> Vec<u8> {
+    const SHORT: u64 = 64 * 1024;
+    let tail = |path: &str| known_or_log(disk.tail(path, LOG_TAIL));
+    let Some(now) = tail(AGENT_LOG) else { return Vec::new() };
+    if now.size >= SHORT {
+        return now.bytes;
+    }
+    // ecs-agent.log.2026-11-30-12, or a number behind the name.
+    let (folder, name) = AGENT_LOG.rsplit_once('/').unwrap_or_default();
+    let names = disk.list(folder).inspect_err(|error| tracing::debug!(%error, "folder of the log not read"));
+    let is_older = |other: &String| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let older = names.unwrap_or_default().into_iter().filter(is_older).map(|name| format!("{folder}/{name}"));
+    let newest = older.filter_map(|path| Some((modified(disk, &path)?, path))).max();
+    let before = newest.and_then(|(_, path)| tail(&path)).map(|before| before.bytes).unwrap_or_default();
+    [before, now.bytes].concat()
+}
+
+/// The container instance as ECS describes it: one attempt of one call of `ecs:DescribeContainerInstances`.
 pub async fn describe(
     host_clients: &HostClients,
     expectation: &Expectation,
@@ -64,7 +85,7 @@ pub async fn describe(
     let in_arn = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
     let cluster = in_arn.or(expectation.cluster.as_deref())?;
     Some(match host_clients.aws(region).await {
-        Ok(aws) => aws.container_instance(cluster, arn, Deadline::after(REMOTE)).await,
+        Ok(aws) => aws.with_one_attempt().container_instance(cluster, arn, Deadline::after(REMOTE)).await,
         Err(error) => Err(error),
     })
 }
@@ -104,6 +125,7 @@ pub async fn examine_watched(
         ..Evidence::default()
     };
     examine_host(host_clients, systemd, &mut evidence).await;
+    (_, evidence.agent_log) = last_attempts(&tail_over_files(&host_clients.disk));
     let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
     evidence.host = probe::host(host_clients, context, Deadline::after(LOCAL)).await;
     let region = evidence.expectation.as_ref().and_then(|expected| expected.region.clone());

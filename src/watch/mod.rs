@@ -109,6 +109,7 @@ pub struct Reported {
 
 /// The state between two checks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     /// The suspected faults, and since when.
     pub faults: BTreeMap<Fault, u64>,
@@ -120,9 +121,11 @@ pub struct State {
     pub restarted_at: Option<u64>,
     /// The endpoint of ACS that the agent last used, as `HOST:PORT`. The agent's log is rotated each hour.
     pub acs: Option<String>,
-    /// The signals of the last report that were not accepted, in one word each.
-    pub unsent: Vec<String>,
-    /// When they are sent again.
+    /// Whether the tags of the instance do not have the verdict yet.
+    pub owes_tags: bool,
+    /// The cause for which the metric was not stored yet.
+    pub owes_metric: Option<String>,
+    /// When these signals are sent again.
     pub sends_at: u64,
     arn: Option<String>,
     /// When the agent's container started, the oldest first.
@@ -136,8 +139,10 @@ pub struct State {
     sound_since: Option<u64>,
     /// When the agent last connected.
     connected_at: Option<u64>,
-    /// Whether the agent's log shows the lost connection.
+    /// Whether the agent's log shows the lost connection, and would show another one.
     is_logged: bool,
+    /// The last error in a log that has errors only.
+    last_error: Option<u64>,
 }
 
 /// The next step of a check.
@@ -207,6 +212,8 @@ impl State {
 
     /// Times after now are from before the clock was set back.
     fn follow_clock(&mut self, now: u64) {
+        self.answer = self.answer.filter(|answer| answer.at <= now);
+        self.connected_at = self.connected_at.map(|connected| connected.min(now));
         self.asks_at = self.asks_at.min(now.saturating_add(2 * BETWEEN_CALLS));
         self.sends_at = self.sends_at.min(now.saturating_add(BETWEEN_CALLS));
         self.sound_since = self.sound_since.map(|since| since.min(now));
@@ -235,22 +242,23 @@ impl State {
     }
 
     fn note_connection(&mut self, seen: &Seen) {
-        // An answer of ECS is newer than the lines before it.
         let answer = self.answer;
         let connected_per_ecs = answer.filter(|answer| answer.is_connected && answer.is_active).map(|answer| answer.at);
-        let is_newer = |sign: u64| connected_per_ecs.is_none_or(|connected| sign > connected);
-        let logged = seen.lost_since.filter(|_| seen.last_sign.is_some_and(is_newer));
         let connected_since = |time: u64| seen.connected_at.is_some_and(|connected| connected >= time);
+        // A log with each connection is newer than ECS, which notices a lost one later. A log with errors only has no line about
+        // a success, so an answer counts that is newer than its last error.
+        let is_newer = |sign: u64| seen.logs_connections || connected_per_ecs.is_none_or(|connected| sign > connected);
+        let logged = seen.lost_since.filter(|_| seen.last_sign.is_some_and(is_newer));
         let answered = answer.filter(|answer| !answer.is_connected && !connected_since(answer.at));
         let first = [logged, answered.map(|answer| answer.at)].into_iter().flatten().min();
-        let was_logged = self.is_logged && self.faults.contains_key(&Fault::Disconnected);
-        self.is_logged = seen.logs_connections && (logged.is_some() || was_logged);
         let known = self.faults.get(&Fault::Disconnected).copied();
-        // The line can be in an older file of the log. Only a connection ends the suspicion.
+        // The sign can be in a file of the log that is gone. Only a connection ends the suspicion.
         let is_refuted =
             |since: u64| connected_per_ecs.is_some_and(|connected| connected >= since) || connected_since(since);
         let is_kept = seen.logs_connections || answered.is_some();
         let kept = known.filter(|since| is_kept && !is_refuted(*since));
+        self.is_logged = seen.logs_connections && (logged.is_some() || (self.is_logged && kept.is_some()));
+        self.last_error = logged.filter(|_| !seen.logs_connections).and(seen.last_sign);
         self.suspect(Fault::Disconnected, [first, kept].into_iter().flatten().min());
         self.suspect(Fault::Inactive, answer.filter(|answer| !answer.is_active).map(|answer| answer.at));
     }
@@ -298,10 +306,17 @@ impl State {
         if is_about_ecs && self.may_ask(now) {
             return Step::AskEcs;
         }
-        if is_about_ecs && !self.is_logged && !self.is_denied && !self.is_confirmed(window) {
-            return Step::WaitUntil(self.asked_at.unwrap_or(now).saturating_add(BETWEEN_CALLS));
+        let others = [Fault::Restarts, Fault::Down, Fault::Drops];
+        if !is_about_ecs || self.is_logged || self.is_confirmed(window) || others.into_iter().any(is_due) {
+            return Step::Report;
         }
-        Step::Report
+        // ECS does not answer. A log with errors only is believed if they go on at the end of the window.
+        let first = self.faults.get(&Fault::Disconnected).copied();
+        let is_unanswered =
+            self.is_denied || self.asked_at.zip(first).is_some_and(|(asked, first)| asked >= due(first));
+        let goes_on = self.last_error.zip(first).is_some_and(|(last, first)| last >= due(first));
+        let next = self.asked_at.unwrap_or(now).saturating_add(BETWEEN_CALLS).max(now.saturating_add(1));
+        if is_unanswered && goes_on { Step::Report } else { Step::WaitUntil(next) }
     }
 
     /// Whether ECS has shown the fault some time after its first sign.

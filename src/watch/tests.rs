@@ -21,6 +21,8 @@ struct History {
     lag: u64,
     /// Whether the agent's log has errors only.
     has_errors_only: bool,
+    /// Whether ECS does not answer during the cut.
+    cuts_ecs: bool,
     /// The log is rotated each hour, and has then no line about the connection until the next error, 120 s apart.
     is_rotated: bool,
     /// From when on ECS has the instance as INACTIVE.
@@ -49,10 +51,14 @@ impl History {
     fn seen(&self, at: u64) -> Seen {
         let rotated = if self.is_rotated { at - at % 3600 } else { 0 };
         let noticed = self.cut.filter(|_| self.is_logged).map(|(from, to)| (from + self.notices_after, to));
-        let is_cut = within(noticed, at);
-        // An error every 120 s.
-        let last_sign =
-            noticed.filter(|_| is_cut).map(|(from, _)| at - (at - from) % 120).filter(|last| *last >= rotated);
+        // An error every 120 s until the end of the cut. In a log with errors only, they are a sign for 180 s more.
+        let last = noticed.filter(|(from, _)| at >= *from).map(|(from, to)| (from, at.min(to - 1)));
+        let last = last.map(|(from, until)| until - (until - from) % 120);
+        let is_sign = |last: &u64| match self.has_errors_only {
+            true => noticed.is_some_and(|(from, _)| *last > from) && *last + 180 >= at,
+            false => within(noticed, at) && *last >= rotated,
+        };
+        let last_sign = last.filter(is_sign);
         let first = self.cut.map(|(from, _)| from.saturating_sub(30 * u64::from(self.notices_after > 0)));
         let first = if first.is_some_and(|first| first < rotated) { last_sign } else { first };
         let connected = self.cut.filter(|(_, to)| self.is_logged && at >= *to).map(|(_, to)| to);
@@ -71,6 +77,9 @@ impl History {
     }
 
     fn answer(&self, at: u64) -> Option<Answer> {
+        if self.cuts_ecs && within(self.cut, at) {
+            return None;
+        }
         let then = at - self.lag;
         let is_active = self.inactive_from.is_none_or(|from| then < from);
         (!self.is_denied).then(|| Answer { at, is_active, is_connected: is_active && !within(self.cut, then) })
@@ -154,9 +163,10 @@ fn an_old_answer_of_ecs_hides_no_cut_that_the_log_shows() {
                 History { cut: Some((cut, u64::MAX)), is_logged: true, notices_after, lag, ..History::default() };
             let outcome = history.run(seed, 9000);
             let at = outcome.reported.first().unwrap_or_else(|| panic!("{seed}: {outcome:?}")).0;
-            // An answer that is older than the fault can hide it until the next error in the log.
-            let latest = cut + WINDOW + if lag > 0 { 120 + EVERY } else { 5 };
-            assert!((cut + WINDOW - 30..=latest).contains(&at), "{seed} {notices_after} {lag}: cut {cut}: {outcome:?}");
+            assert!(
+                (cut + WINDOW - 30..=cut + WINDOW + 5).contains(&at),
+                "{seed} {notices_after} {lag}: cut {cut}: {outcome:?}"
+            );
         }
     }
 }
@@ -175,14 +185,17 @@ fn a_log_that_is_rotated_ends_no_suspicion() {
 #[test]
 fn a_log_with_errors_only_is_believed_while_the_errors_go_on() {
     for seed in 0..300 {
-        for is_denied in [false, true] {
+        for (is_denied, cuts_ecs) in [(false, false), (true, false), (false, true)] {
             let cut = 2000 + seed * 7;
-            let logs_errors = History { is_logged: true, has_errors_only: true, is_denied, ..History::default() };
+            let logs_errors =
+                History { is_logged: true, has_errors_only: true, is_denied, cuts_ecs, ..History::default() };
             let outcome = History { cut: Some((cut, cut + 900)), ..logs_errors }.run(seed, 9000);
             let [(at, _)] = &outcome.reported[..] else { panic!("{seed} {is_denied}: {outcome:?}") };
-            assert!((cut + WINDOW..=cut + WINDOW + BETWEEN_CALLS).contains(at), "{seed} {is_denied}: {outcome:?}");
+            // Without ECS, the next error is waited for.
+            let latest = cut + WINDOW + if cuts_ecs { BETWEEN_CALLS + 120 + EVERY } else { BETWEEN_CALLS };
+            assert!((cut + WINDOW..=latest).contains(at), "{seed} {is_denied} {cuts_ecs}: cut {cut}: {outcome:?}");
             assert_eq!(outcome.recovered.len(), 1, "{seed} {is_denied}: {outcome:?}");
-            let short = History { cut: Some((cut, cut + 200)), ..logs_errors }.run(seed, 9000);
+            let short = History { cut: Some((cut, cut + 250)), ..logs_errors }.run(seed, 9000);
             assert!(short.reported.is_empty(), "{seed} {is_denied}: {short:?}");
         }
     }

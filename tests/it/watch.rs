@@ -300,8 +300,10 @@ fn a_fault_of_ecs_hides_no_cut_and_is_no_fault_of_the_agent() {
         let instance = ready(&[ON]);
         instance.aws.fail("DescribeContainerInstances", fault.clone());
         write_state(&instance, &arn(&instance), &json!({}));
+        let before = describes(&instance);
         assert!(watch(&instance).stdout.starts_with("healthy"), "{fault:?}");
         let calls = describes(&instance);
+        assert_eq!(calls, before + 1, "{fault:?}: one attempt");
         assert!(watch(&instance).stdout.starts_with("healthy"), "{fault:?}");
         assert_eq!(describes(&instance), calls, "{fault:?}: not asked again within five minutes");
         cut(&instance, 400, TIMED_OUT);
@@ -332,28 +334,63 @@ fn a_signal_that_was_not_accepted_is_sent_again() {
 }
 
 #[test]
-fn after_the_end_of_a_fault_a_failed_verification_runs_again() {
-    let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
-    let settings = ["--set", ON, "--set", "verify.deadline=1s"];
-    assert_ne!(instance.run(&[&["run", "--wait"][..], &settings].concat()).code, Some(0));
-    let failed = cause(&instance);
-    let state = json!({"faults": {"down": now() - 400}});
-    write_state(&instance, "", &state);
+fn after_the_end_of_a_fault_the_verdict_of_a_failed_verification_holds_again() {
+    let instance = ready(&[ON]);
+    let mut failed = status(&instance);
+    failed["verdict"] = json!("failed");
+    failed["exit_code"] = json!(13);
+    failed["cause"] = json!({"id": "daemons-not-running", "title": "t", "class": "retry", "evidence": [], "remedy": "r",
+        "source": "s"});
+    instance.disk.write(STATUS, failed.to_string());
+    cut(&instance, 400, TIMED_OUT);
+    write_state(&instance, &arn(&instance), &json!({}));
     watch(&instance);
-    assert_eq!(cause(&instance), failed);
-    instance.agent.change(|agent| agent.never_registers = false);
-    instance.agent.stop();
-    instance.agent.start();
-    instance.systemd.forget_calls();
-    let patience = std::time::Instant::now() + Duration::from_secs(20);
-    while !watch(&instance).stdout.contains("reported") || !instance.disk.text(STATE).contains("\"faults\": {}") {
-        assert!(std::time::Instant::now() < patience, "{}", instance.disk.text(STATE));
-    }
+    assert_eq!(cause(&instance), "acs-unreachable");
+    log(&instance, &[(0, "info", "Connected to ACS endpoint", "")]);
+    instance.aws.change(|aws| aws.container_instances.iter_mut().for_each(|one| one.agent_connected = true));
+    watch(&instance);
     let mut state: Value = serde_json::from_str(&instance.disk.text(STATE)).unwrap();
     state["sound_since"] = json!(now() - 61);
     instance.disk.write(STATE, state.to_string());
     assert!(watch(&instance).stdout.starts_with("recovered"));
-    assert!(instance.systemd.calls().iter().any(|call| call == "StartUnit ecs-bootstrap-verify.service"));
+    assert_eq!(cause(&instance), "daemons-not-running");
+    assert!(watch(&instance).stdout.starts_with("healthy"));
+}
+
+#[test]
+fn a_sign_in_the_file_before_the_rotation_counts() {
+    let instance = ready(&[ON]);
+    let failed = "Failed to connect to ACS";
+    instance.disk.write(LOG, "");
+    log(&instance, &[(4000, "info", "Connected to ACS endpoint", ""), (400, "error", failed, TIMED_OUT)]);
+    let rotated = instance.disk.text(LOG);
+    instance.disk.write(&format!("{LOG}.2026-11-30-12"), &rotated);
+    instance.disk.write(LOG, "");
+    log(&instance, &[(30, "error", "tcs: unable to discover poll endpoint", "x")]);
+    disconnect(&instance);
+    write_state(&instance, &arn(&instance), &json!({}));
+    watch(&instance);
+    assert_eq!(cause(&instance), "acs-unreachable");
+    // The connection at the end of the old file counts too.
+    let instance = ready(&[ON]);
+    instance.disk.write(&format!("{LOG}.2026-11-30-12"), instance.disk.text(LOG));
+    instance.disk.write(LOG, "");
+    write_state(&instance, &arn(&instance), &json!({"faults": {"disconnected": now() - 400}, "is_logged": true}));
+    assert!(watch(&instance).stdout.starts_with("healthy"));
+}
+
+#[test]
+fn a_full_run_folder_hides_no_fault() {
+    let instance = ready(&[ON]);
+    cut(&instance, 400, TIMED_OUT);
+    write_state(&instance, &arn(&instance), &json!({}));
+    let before = describes(&instance);
+    // A folder in the place of the state: it can be neither read nor written.
+    instance.disk.remove(STATE);
+    instance.disk.folder(STATE);
+    let outcome = instance.run(&["watch"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!((cause(&instance).as_str(), describes(&instance)), ("acs-unreachable", before));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
+use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::ClusterField;
 
 use super::response_body::{BrokenAnswer, required};
@@ -190,7 +191,13 @@ impl Aws {
         let answer = self
             .call("ecs:DescribeContainerInstances", deadline, async |clients| {
                 let request = clients.ecs().describe_container_instances();
-                let answer = request.cluster(cluster).container_instances(arn).send().await;
+                let request = request.cluster(cluster).container_instances(arn).customize();
+                let retries = self.makes_one_attempt.then(RetryConfig::disabled);
+                let request = match retries {
+                    Some(retries) => request.config_override(aws_sdk_ecs::config::Builder::new().retry_config(retries)),
+                    None => request,
+                };
+                let answer = request.send().await;
                 required(answer, "containerInstances", |answer| answer.container_instances.is_some())
             })
             .await?;

@@ -102,6 +102,8 @@ pub struct Aws {
     shared: Arc<AwsState>,
     /// Whether a call that only reads is repeated while it is throttled.
     waits_for_throttled: bool,
+    /// Whether a failed attempt is final.
+    makes_one_attempt: bool,
 }
 
 #[derive(Debug)]
@@ -222,12 +224,17 @@ impl Aws {
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
         let shared = Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests });
-        Ok(Aws { shared, waits_for_throttled: false })
+        Ok(Aws { shared, waits_for_throttled: false, makes_one_attempt: false })
     }
 
     /// The same clients, but a call that only reads is repeated until its deadline while it is throttled.
     pub fn waiting_for_throttled(&self) -> Aws {
         Aws { waits_for_throttled: true, ..self.clone() }
+    }
+
+    /// The same clients, but [`Aws::container_instance`] makes one attempt only.
+    pub fn with_one_attempt(&self) -> Aws {
+        Aws { makes_one_attempt: true, ..self.clone() }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
@@ -253,7 +260,9 @@ impl Aws {
         let start = Instant::now();
         let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
             Ok(answer) => AttemptResult::Done(answer),
-            Err(error @ (AwsErrorKind::InvalidResponse, _)) if attempts < MAX_ATTEMPTS && only_reads(operation) => {
+            Err(error @ (AwsErrorKind::InvalidResponse, _))
+                if attempts < MAX_ATTEMPTS && only_reads(operation) && !self.makes_one_attempt =>
+            {
                 AttemptResult::Retry(error)
             }
             Err(error @ (AwsErrorKind::Throttled { .. }, _)) if self.waits_for_throttled && only_reads(operation) => {
