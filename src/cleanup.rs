@@ -22,12 +22,13 @@ pub const OWN_STATE: &str = "/var/lib/ecs-bootstrap";
 /// The folders whose content is valid for one instance only. `prepare-image` empties them and keeps the folders.
 pub const FOLDERS: [&str; 4] = [DATA, GPU, LOGS, OWN_STATE];
 /// The files that a run writes about this boot.
-pub const OF_THIS_BOOT: [&str; 5] = [
+pub const OF_THIS_BOOT: [&str; 6] = [
     VERDICT,
     "/run/ecs-bootstrap/plan.json",
     "/run/ecs-bootstrap/run.json",
     "/run/ecs-bootstrap/verify.json",
     "/run/ecs-bootstrap/agent-config.json",
+    "/run/ecs-bootstrap/watch.json",
 ];
 /// The last verdict.
 pub const VERDICT: &str = "/run/ecs-bootstrap/status.json";

@@ -206,19 +206,19 @@ pub(super) static RESTARTS: Cause = Cause {
     title: "the agent starts again and again after the instance was ready",
     symptoms: "the instance is in the cluster, and its tasks start late or not at all; `docker ps` shows a container of the \
                agent that is minutes old",
-    proof: "the agent's container has started at least three times within a quarter of an hour, and the last start is less \
-            than five minutes ago; if the agent ends before it registers, the cause is `agent-exits`",
+    proof: "the agent's container has started again at least three times within a quarter of an hour, and the last start is \
+            less than five minutes ago; if the agent ends before it registers, the cause is `agent-exits`",
     look_alikes: &["agent-exits", "host-overloaded", "docker-failed"],
     class: Class::Retry,
-    exit: Exit::NotRegistered,
-    exit_after_deadline: Exit::Agent,
+    exit: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "find out what ends it: `journalctl -u ecs -u docker --since -15m`, and the end of /var/log/ecs/ecs-agent.log",
     source: "ecs-init/engine, StartSupervised: the agent is started again after every code except 0 and 5",
     check: |evidence| {
         let starts = &evidence.watched.as_ref()?.starts;
         let (first, last) = (starts.first()?, starts.last()?);
         let time = |at: &SystemTime| humantime::format_rfc3339_seconds(*at);
-        let seen = format!("its container started {} times from {} to {}", starts.len(), time(first), time(last));
+        let seen = format!("its container started again {} times from {} to {}", starts.len(), time(first), time(last));
         let end = evidence.agent_end().map(|(code, _)| format!("the agent exited with code {code}"));
         let killed = evidence.killed();
         Some([Some(seen), end, evidence.agent_error(), killed].into_iter().flatten().collect())

@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::plan::{Expectation, WatchRules};
 use crate::redaction::{self, error_chain};
 use crate::render::{
-    SignalOutcome, SignalTarget, VerdictDocument, VerdictState, as_json, document, verdict_text, watch_text,
+    SignalOutcome, SignalTarget, VerdictDocument, VerdictState, as_json, document, verdict_text, watch_json, watch_text,
 };
 use crate::report::{self, SignalClient};
 use crate::retry::{Deadline, fraction, pause_for};
@@ -54,17 +54,21 @@ impl CommandContext {
     async fn check(&self) -> Result<CommandOutput, StageError> {
         let disk = &self.host_clients.disk;
         let expectation = handover::read(disk).map_err(StageError::ReadHandover)?.map(|stored| stored.expectation);
-        let Some(expectation) = expectation else { return Ok(self.said("ecs-bootstrap has not run in this boot")) };
+        let Some(expectation) = expectation else {
+            return Ok(self.not_checked("waiting", "ecs-bootstrap has not run in this boot"));
+        };
         let Some(rules) = expectation.watch.clone() else {
             self.stop_timer().await;
-            return Ok(self.said("`watch.enable` is off"));
+            return Ok(self.not_checked("off", "`watch.enable` is off"));
         };
         let _lock = match disk.lock(LOCK_FILE_OF_WATCH) {
             Ok(lock) => lock,
-            Err(DiskError::Busy { .. }) => return Ok(self.said("another check runs")),
+            Err(DiskError::Busy { .. }) => return Ok(self.not_checked("busy", "another check runs")),
             Err(error) => return Err(StageError::Write(error)),
         };
-        let Some(stored) = self.final_verdict() else { return Ok(self.said("the verification has not ended")) };
+        let Some(stored) = self.final_verdict() else {
+            return Ok(self.not_checked("waiting", "the verification has not ended"));
+        };
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();
         let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
@@ -72,9 +76,7 @@ impl CommandContext {
         watch.store();
         let (state, window) = (&watch.state, watch.rules.window);
         let stdout = if self.json {
-            as_json(&redaction::json(
-                json!({"version": 1, "outcome": outcome, "faults": state.faults, "ecs": state.answer}),
-            ))
+            as_json(&redaction::json(watch_json(outcome, state, window)))
         } else {
             watch_text(outcome, state, window)
         };
@@ -108,11 +110,12 @@ impl CommandContext {
         }
     }
 
-    fn said(&self, text: &str) -> CommandOutput {
+    /// The output if nothing was checked.
+    fn not_checked(&self, outcome: &str, reason: &str) -> CommandOutput {
         let stdout = if self.json {
-            as_json(&json!({"version": 1, "outcome": "off", "reason": text}))
+            as_json(&json!({"version": 1, "outcome": outcome, "reason": reason}))
         } else {
-            format!("{text}\n")
+            format!("{reason}\n")
         };
         CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
     }
@@ -224,6 +227,9 @@ impl Watch<'_> {
             return "suspected";
         }
         let mut document = document(&verdict, self.stored.cluster.as_deref(), &self.stored.phases);
+        if faults.contains(&Fault::Disconnected) {
+            document.agent_connected = Some(false);
+        }
         let cause = document.cause.as_ref().map_or_else(String::new, |cause| cause.id.clone());
         let earlier = self.state.reported.take();
         let is_known = earlier.as_ref().is_some_and(|earlier| earlier.cause == cause);

@@ -29,7 +29,7 @@ pub use verdict::{
     FindingDocument, Phase, SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState, document,
     verdict_text, verdict_text_within,
 };
-pub use watch::watch_text;
+pub use watch::{watch_json, watch_text};
 
 /// JSON text, with a line break at its end.
 pub fn as_json<T: serde::Serialize>(document: &T) -> String {

@@ -21,7 +21,7 @@ pub const BETWEEN_CALLS: u64 = 300;
 pub const SPREAD: u64 = 60;
 /// How long all faults must be gone before that is reported.
 const RECOVERY: u64 = 60;
-/// An agent that started this often within [`START_TIME`] starts again and again.
+/// An agent that started again this often within [`START_TIME`] starts again and again.
 const MIN_STARTS: usize = 3;
 const START_TIME: u64 = 900;
 /// An agent that runs for longer has stopped starting again.
@@ -128,8 +128,10 @@ pub struct State {
     /// When these signals are sent again.
     pub sends_at: u64,
     arn: Option<String>,
-    /// When the agent's container started, the oldest first.
+    /// When the agent's container started again, the oldest first.
     starts: Vec<u64>,
+    /// When it last started. The start that the first check sees is not another one.
+    started_at: Option<u64>,
     asked_at: Option<u64>,
     /// When ECS is asked next although nothing is suspected.
     asks_at: u64,
@@ -230,7 +232,9 @@ impl State {
     }
 
     fn note_start(&mut self, seen: &Seen) {
-        if let Some(started) = seen.started_at.filter(|started| self.starts.last() != Some(started)) {
+        if let Some(started) = seen.started_at
+            && self.started_at.replace(started).is_some_and(|before| before != started)
+        {
             self.starts.push(started);
         }
         self.starts.retain(|start| start.saturating_add(START_TIME) >= seen.at);

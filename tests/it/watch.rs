@@ -121,6 +121,8 @@ fn on_starts_the_timer_and_a_check_of_a_healthy_instance_makes_no_request() {
     }
     assert_eq!((instance.aws.requests().len(), instance.imds.requests().len()), (aws, imds));
     assert_eq!(status(&instance)["verdict"], "ready");
+    let outcome: Value = serde_json::from_str(&instance.run(&["watch", "--json"]).stdout).unwrap();
+    assert_eq!((&outcome["outcome"], &outcome["faults"]), (&json!("healthy"), &json!([])));
     // A second run starts nothing.
     instance.systemd.forget_calls();
     assert_eq!(instance.run(&["run", "--wait", "--set", ON]).code, Some(0));
@@ -164,6 +166,12 @@ fn a_cut_is_reported_once_on_each_channel_and_so_is_its_end() {
     let entries = instance.journal.entries();
     let failed = entries.iter().filter(|entry| entry.get("CAUSE").is_some_and(|cause| cause == "acs-unreachable"));
     assert_eq!(failed.count(), 1);
+    let printed: Value = serde_json::from_str(&instance.run(&["watch", "--json"]).stdout).unwrap();
+    assert_eq!(
+        (&printed["cause"], &printed["faults"][0]["fault"]),
+        (&json!("acs-unreachable"), &json!("disconnected"))
+    );
+    assert_eq!(stored["agent_connected"], false);
     let asked_once = describes(&instance);
     // Again: nothing new.
     assert!(watch(&instance).stdout.starts_with("reported:\n"));
@@ -194,7 +202,7 @@ fn each_fault_is_reported_with_its_cause() {
         let answer = json!({"at": now() - 400, "is_active": false, "is_connected": false});
         json!({"faults": {"inactive": now() - 400}, "answer": answer})
     };
-    let starts = || json!({"starts": [now() - 700, now() - 500, now() - 290]});
+    let starts = || json!({"starts": [now() - 700, now() - 500, now() - 290], "started_at": 1});
     type Case = (&'static str, fn(&Instance), Value, &'static [&'static str]);
     let cases: [Case; 8] = [
         ("the path is closed", |one| cut(one, 400, TIMED_OUT), json!({}), &["acs-unreachable"]),

@@ -62,13 +62,14 @@ const SOURCES: [&str; 21] = [
     include_str!("unknown_faults.rs"),
 ];
 /// Causes that loopback cannot provoke, with the reason and the tests that do it instead.
-pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
     ("dns-name-unknown", "needs a name server: tests/boot/cases/doctor-layers, unit tests of causes/dns.rs"),
     ("dns-failed", "needs a name server that refuses: unit tests of causes/dns.rs"),
     ("user-data-deadlock", "reported only after ten seconds: tests/it/user_data.rs"),
     ("endpoint-sg-blocks", "loopback is not a private address of a VPC: tests/boot/cases/doctor-layers"),
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
     ("no-default-route", "loopback always has a route: tests/boot/cases/doctor-layers"),
+    ("agent-restarts", "only `watch` observes for long enough: tests/it/watch.rs"),
     ("no-public-ip", "a hint, never the first cause: with egress-timeout in causes/network_path.rs"),
 ];
 

@@ -115,7 +115,7 @@ fn precedence() -> String {
 pub(super) fn default_of(name: &str, defaults: &Value) -> String {
     let path = name.replace('-', "_");
     let value = match path.split_once('.') {
-        Some((table @ ("derive" | "ready" | "signal"), inner)) => &defaults[table][inner]["value"],
+        Some((table @ ("derive" | "ready" | "watch" | "signal"), inner)) => &defaults[table][inner]["value"],
         _ => &defaults[path.replace('.', "_")]["value"],
     };
     match value {
@@ -287,9 +287,10 @@ fn message_ids() -> String {
     let ids = [
         ("the instance is ready", journal::MESSAGE_ID_READY),
         ("the instance is waiting", journal::MESSAGE_ID_WAITING),
-        ("the instance has failed to register", journal::MESSAGE_ID_FAILED),
+        ("the instance has failed to register, or `watch` reports a fault", journal::MESSAGE_ID_FAILED),
         ("the instance did not register, and no cause has evidence", journal::MESSAGE_ID_UNKNOWN),
         ("another unit continues with the verification", journal::MESSAGE_ID_HANDED_OVER),
+        ("the fault that `watch` reported is over", journal::MESSAGE_ID_RECOVERED),
         ("`ecs.config` is written, or was already correct", journal::MESSAGE_ID_CONFIGURED),
     ];
     table(["entry", "`MESSAGE_ID`"], ids.map(|(entry, id)| [entry.to_owned(), format!("`{id}`")]))
