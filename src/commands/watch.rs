@@ -23,6 +23,7 @@ use crate::render::{
 };
 use crate::report::{self, SignalClient};
 use crate::retry::{Deadline, fraction, pause_for};
+use crate::verdict::Verdict;
 use crate::watch::{BETWEEN_CALLS, Fault, Reported, Seen, State, Step, seconds, time};
 use crate::{journal, verify};
 
@@ -72,7 +73,7 @@ impl CommandContext {
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();
         let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
-        let outcome = Box::pin(watch.steps()).await?;
+        let outcome = Box::pin(watch.steps()).await;
         watch.store();
         let (state, window) = (&watch.state, watch.rules.window);
         let stdout = if self.json {
@@ -136,7 +137,7 @@ struct Watch<'c> {
 
 impl Watch<'_> {
     /// Takes the steps of the check. Returns the outcome in one word.
-    async fn steps(&mut self) -> Result<&'static str, StageError> {
+    async fn steps(&mut self) -> &'static str {
         // Another verification has replaced the report: it has other phases.
         let is_replaced = |reported: &Reported| {
             self.stored.cause.as_ref().is_none_or(|cause| cause.id != reported.cause)
@@ -150,22 +151,22 @@ impl Watch<'_> {
         self.send_again(now).await;
         for _ in 0..MAX_STEPS {
             match self.state.step(now, window) {
-                Step::End if self.state.reported.is_some() => return Ok("reported"),
-                Step::End => return Ok("healthy"),
-                Step::WaitUntil(due) if due > now.saturating_add(NEXT_CHECK) => return Ok("suspected"),
+                Step::End if self.state.reported.is_some() => return "reported",
+                Step::End => return "healthy",
+                Step::WaitUntil(due) if due > now.saturating_add(NEXT_CHECK) => return "suspected",
                 Step::WaitUntil(due) => {
                     pause_for(Duration::from_secs(due.saturating_sub(now))).await;
                     now = self.look().await.max(due);
                 }
                 Step::AskEcs => self.ask(now).await,
-                Step::Report => return Ok(self.report(now).await),
+                Step::Report => return self.report(now).await,
                 Step::Recovered => {
                     self.recover(now).await;
-                    return Ok("recovered");
+                    return "recovered";
                 }
             }
         }
-        Ok("suspected")
+        "suspected"
     }
 
     /// Stores the state. Returns whether that succeeded. A check that cannot store it still reports.
@@ -205,23 +206,7 @@ impl Watch<'_> {
     async fn report(&mut self, now: u64) -> &'static str {
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
         let faults = self.state.due(now, self.rules.window.as_secs());
-        let since = |fault| self.state.faults.get(&fault).copied().map(time);
-        let watched = Watched {
-            disconnected_since: since(Fault::Disconnected).or(since(Fault::Inactive)),
-            inactive_since: since(Fault::Inactive),
-            starts: self.state.starts().iter().copied().map(time).collect(),
-            drops: faults.contains(&Fault::Drops),
-        };
-        // If the log shows that the connection is lost, an answer that ECS reports it is an old one.
-        let is_old = |answer: &Result<Option<ContainerInstance>, AwsError>| {
-            let is_connected = matches!(answer, Ok(Some(described)) if described.agent_connected);
-            is_connected && faults.contains(&Fault::Disconnected)
-        };
-        let described = self.described.take().filter(|answer| !is_old(answer));
-        let asked = verify::Asked { described, acs: self.state.acs.clone(), watched };
-        let (host_clients, expectation) = (&self.context.host_clients, self.expectation.clone());
-        let examined = verify::examine_watched(host_clients, &systemd, expectation, asked);
-        let verdict = verify::verdict_of(&Box::pin(examined).await);
+        let verdict = self.examine(&systemd, &faults).await;
         if self.context.final_verdict().is_none_or(|stored| stored != self.stored) {
             // Another command has stored a verdict meanwhile. The next check continues from that.
             return "suspected";
@@ -237,14 +222,13 @@ impl Watch<'_> {
         let before = earlier.map_or_else(|| json!(self.stored), |earlier| earlier.before);
         self.state.reported = Some(Reported { cause: cause.clone(), faults, at, examined_at: now, before });
         let restarts = cause == STUCK && self.rules.restarts_agent && self.state.restarted_at.is_none();
-        if restarts {
-            self.state.restarted_at = Some(now);
-        }
+        self.state.restarted_at = self.state.restarted_at.or(restarts.then_some(now));
         if !is_known {
             self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
             self.state.owes_metric = self.expectation.signal.cloudwatch.then(|| cause.clone());
         }
-        self.store();
+        // Without a record of it, the agent would be restarted at each check.
+        let restarts = self.store() && restarts;
         if !is_known {
             self.context.report_locally(&document, false);
             // The unit does not keep the lines of stdout, which each check prints.
@@ -255,6 +239,27 @@ impl Watch<'_> {
             self.restart_agent(&systemd).await;
         }
         "reported"
+    }
+
+    /// The verdict about faults that have lasted for the window.
+    async fn examine(&mut self, systemd: &Result<Systemd, SystemdError>, faults: &[Fault]) -> Verdict {
+        let since = |fault| self.state.faults.get(&fault).copied().map(time);
+        let watched = Watched {
+            disconnected_since: since(Fault::Disconnected).or(since(Fault::Inactive)),
+            inactive_since: since(Fault::Inactive),
+            starts: self.state.starts().iter().copied().map(time).collect(),
+            drops: faults.contains(&Fault::Drops),
+        };
+        // If the log shows that the connection is lost, an answer that ECS reports it is an old one.
+        let is_old = |answer: &Result<Option<ContainerInstance>, AwsError>| {
+            let is_connected = matches!(answer, Ok(Some(described)) if described.agent_connected);
+            is_connected && faults.contains(&Fault::Disconnected)
+        };
+        let described = self.described.take().filter(|answer| !is_old(answer));
+        let asked = verify::Asked { described, acs: self.state.acs.clone(), watched };
+        let (host_clients, expectation) = (&self.context.host_clients, self.expectation.clone());
+        let examined = verify::examine_watched(host_clients, systemd, expectation, asked);
+        verify::verdict_of(&Box::pin(examined).await)
     }
 
     /// Restarts an agent that is stuck.

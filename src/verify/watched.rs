@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::logs::{CONTAINER, LOG_TAIL, modified, read_logs};
+use super::logs::{CONTAINER, LOG_TAIL, modified};
 use super::once::examine_host;
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, ContainerInstance, Endpoint};
@@ -32,7 +32,6 @@ pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen
         expectation: Some(expectation.clone()),
         ..Evidence::default()
     };
-    read_logs(&host_clients.disk, &mut evidence);
     let tail = tail_over_files(&host_clients.disk);
     (_, evidence.agent_log) = last_attempts(&tail);
     let soon = Deadline::after(LOCAL);
