@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::handover::{self, WATCH_TIMER};
+use super::verify_died::is_left_to_verify_unit;
 use super::{BUS_TIMEOUT, CommandContext, LOCK_FILE_OF_WATCH};
 use crate::boundary::aws::{AwsError, AwsErrorKind, ContainerInstance};
 use crate::boundary::disk::{DiskError, Mode};
@@ -74,6 +75,7 @@ impl CommandContext {
         let seen = Seen::default();
         let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
         let outcome = Box::pin(watch.steps()).await;
+        watch.send_again().await;
         watch.store();
         let (state, window) = (&watch.state, watch.rules.window);
         let stdout = if self.json {
@@ -84,10 +86,10 @@ impl CommandContext {
         Ok(CommandOutput { stdout, stderr: String::new(), exit: Exit::Done })
     }
 
-    /// The stored verdict, if nothing is verified any more.
+    /// The stored verdict, if nothing is verified any more. A verification can also end while the instance waits, in a warm
+    /// pool.
     fn final_verdict(&self) -> Option<VerdictDocument> {
-        let is_final = |stored: &VerdictDocument| !matches!(stored.verdict, VerdictState::Waiting | VerdictState::None);
-        report::stored_or_log(&self.host_clients.disk).filter(is_final)
+        report::stored_or_log(&self.host_clients.disk).filter(|stored| !is_left_to_verify_unit(stored))
     }
 
     fn stored_state(&self) -> Option<State> {
@@ -148,7 +150,9 @@ impl Watch<'_> {
         }
         let window = self.rules.window.as_secs();
         let mut now = self.look().await;
-        self.send_again(now).await;
+        if self.stored.verdict == VerdictState::Waiting && self.seen.arn.is_none() {
+            return "waiting";
+        }
         for _ in 0..MAX_STEPS {
             match self.state.step(now, window) {
                 Step::End if self.state.reported.is_some() => return "reported",
@@ -288,7 +292,7 @@ impl Watch<'_> {
         );
         self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
         let before = serde_json::from_value::<VerdictDocument>(reported.before).ok();
-        if let Some(mut document) = before {
+        if let Some(mut document) = before.filter(|_| self.is_in_force(&self.stored)) {
             document.signals.clear();
             if let (Some(arn), Some(old)) = (&self.seen.arn, &document.container_instance_arn) {
                 // It can have registered anew.
@@ -320,14 +324,24 @@ impl Watch<'_> {
         }
         document.signals.retain(|old| !sent.iter().any(|new| new.to == old.to));
         document.signals.extend(sent);
-        if !document.signals.is_empty() {
+        if !document.signals.is_empty() && self.is_in_force(document) {
             report::store_signals(&self.context.host_clients.disk, document);
             self.stored = document.clone();
         }
     }
 
+    /// Whether no other command has stored a verdict since this one. Each verification has other phases.
+    fn is_in_force(&self, document: &VerdictDocument) -> bool {
+        let id = |document: &VerdictDocument| document.cause.as_ref().map(|cause| cause.id.clone());
+        let stored = report::stored_or_log(&self.context.host_clients.disk);
+        stored.is_some_and(|stored| {
+            stored.verdict == document.verdict && id(&stored) == id(document) && stored.phases == document.phases
+        })
+    }
+
     /// Sends again what was not accepted: a cut connection usually cuts the signals too.
-    async fn send_again(&mut self, now: u64) {
+    async fn send_again(&mut self) {
+        let now = seconds(SystemTime::now());
         let owes = self.state.owes_tags || self.state.owes_metric.is_some();
         if owes && now >= self.state.sends_at {
             let mut document = self.stored.clone();

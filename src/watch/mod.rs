@@ -143,6 +143,8 @@ pub struct State {
     connected_at: Option<u64>,
     /// Whether the agent's log shows the lost connection, and would show another one.
     is_logged: bool,
+    /// Whether the agent's log shows connections that end again and again now.
+    is_dropping: bool,
     /// The last error in a log that has errors only.
     last_error: Option<u64>,
 }
@@ -224,8 +226,9 @@ impl State {
         self.reported.iter_mut().for_each(|reported| reported.examined_at = reported.examined_at.min(now));
     }
 
-    /// The connections are in the log until it is rotated. Only one that lasts shows that the fault is over.
+    /// Only a connection that lasts shows that the fault is over. Until then it is not over, and not due either.
     fn note_drops(&mut self, seen: &Seen) {
+        self.is_dropping = seen.drops_since.is_some();
         let is_steady = self.connected_at.is_none_or(|last| last.saturating_add(STEADY_CONNECTION) <= seen.at);
         let known = self.faults.get(&Fault::Drops).copied().filter(|_| !is_steady);
         self.suspect(Fault::Drops, seen.drops_since.or(known));
@@ -297,7 +300,7 @@ impl State {
             return self.step_after_report(now, window);
         }
         let due = |since: u64| since.saturating_add(window);
-        let Some(first) = self.faults.values().map(|since| due(*since)).min() else {
+        let Some(first) = self.open_faults().map(|(_, since)| due(since)).min() else {
             return if now >= self.asks_at && self.may_ask(now) { Step::AskEcs } else { Step::End };
         };
         if first > now {
@@ -305,7 +308,7 @@ impl State {
             let is_open = !self.is_logged && now >= self.asks_at && self.may_ask(now);
             return if is_open { Step::AskEcs } else { Step::WaitUntil(first) };
         }
-        let is_due = |fault: Fault| self.faults.get(&fault).is_some_and(|since| due(*since) <= now);
+        let is_due = |fault: Fault| self.open_faults().any(|(open, since)| open == fault && due(since) <= now);
         let is_about_ecs = !is_due(Fault::Down) && (is_due(Fault::Disconnected) || is_due(Fault::Inactive));
         if is_about_ecs && self.may_ask(now) {
             return Step::AskEcs;
@@ -331,9 +334,15 @@ impl State {
             .is_some_and(|(answer, first)| answer.at >= first.saturating_add(window.min(BETWEEN_CALLS)))
     }
 
+    /// The faults that there are signs of now.
+    fn open_faults(&self) -> impl Iterator<Item = (Fault, u64)> {
+        let is_open = |fault: &Fault| *fault != Fault::Drops || self.is_dropping;
+        self.faults.iter().map(|(fault, since)| (*fault, *since)).filter(move |(fault, _)| is_open(fault))
+    }
+
     /// The faults that have lasted for the window.
     pub fn due(&self, now: u64, window: u64) -> Vec<Fault> {
-        self.faults.iter().filter(|(_, since)| since.saturating_add(window) <= now).map(|(fault, _)| *fault).collect()
+        self.open_faults().filter(|(_, since)| since.saturating_add(window) <= now).map(|(fault, _)| fault).collect()
     }
 
     fn step_after_report(&self, now: u64, window: u64) -> Step {
@@ -342,7 +351,7 @@ impl State {
         }
         let Some(reported) = &self.reported else { return Step::End };
         // The cause can change, and another fault can follow.
-        let is_old = !self.faults.is_empty() && now >= reported.examined_at.saturating_add(BETWEEN_CALLS);
+        let is_old = !self.due(now, window).is_empty() && now >= reported.examined_at.saturating_add(BETWEEN_CALLS);
         if self.may_ask(now) && (is_old || now >= self.asks_at) {
             return Step::AskEcs;
         }

@@ -402,6 +402,24 @@ fn a_full_run_folder_hides_no_fault() {
 }
 
 #[test]
+fn an_instance_that_left_a_warm_pool_after_its_verification_is_watched() {
+    let instance = ready(&[ON]);
+    let mut waiting = status(&instance);
+    waiting["verdict"] = json!("waiting");
+    instance.disk.write(STATUS, waiting.to_string());
+    cut(&instance, 400, TIMED_OUT);
+    write_state(&instance, &arn(&instance), &json!({}));
+    watch(&instance);
+    assert_eq!(cause(&instance), "acs-unreachable");
+    // In the pool it has not registered.
+    instance.disk.write(STATUS, waiting.to_string());
+    instance.agent.stop();
+    write_state(&instance, &arn(&instance), &json!({"faults": {"down": now() - 400}}));
+    assert!(watch(&instance).stdout.starts_with("waiting"));
+    assert_eq!(status(&instance)["verdict"], "waiting");
+}
+
+#[test]
 fn a_damaged_state_is_replaced() {
     let instance = ready(&[ON]);
     for damaged in ["", "{", "[]", "{\"faults\": 1}", "{\"faults\": {\"disconnected\": 18446744073709551615}}"] {
