@@ -22,8 +22,9 @@
 //!
 //! - Data types are passed from stage to stage: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`],
 //!   [`evidence`], [`verdict`], [`cleanup`]; [`timeline`] is that of a boot. Rules on them are in [`ownership`] (which
-//!   lines of `ecs.config` are from ecs-bootstrap), [`readiness`] (when an instance is ready), [`check`] (mistakes in
-//!   files) and [`causes`] (the catalogue of reasons why an instance does not join).
+//!   lines of `ecs.config` are from ecs-bootstrap), [`readiness`] (when an instance is ready), [`watch`] (when a fault of a
+//!   running agent is reported, and when ECS is asked), [`check`] (mistakes in files) and [`causes`] (the catalogue of reasons
+//!   why an instance does not join).
 //! - The foundation: [`boundary`] has one client for each service outside of the process, [`host`] and `probe` read
 //!   what two stages need of the host, [`retry`] waits, and [`redaction`] removes secrets from text. [`render`] turns data
 //!   types into text and JSON. [`comparison`] compares causes. [`agent_variables`] is the table of the agent's variables,
