@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{mode_of, remove_temporary_files};
+use super::{mode_of, remove_own_temporary_files};
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
 use crate::cleanup::{Cleanup, DATA, Interrupted, NotRemoved, OWN_STATE, RESET, Reset, VERDICT};
@@ -55,7 +55,8 @@ fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'stati
 pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<NotRemoved> {
     let mut left = cleanup.left.clone();
     let mut keeps_record = left.iter().any(|left| left.path.starts_with(OWN_STATE));
-    remove_temporary_files(disk);
+    disk.remove_temporary_files(ECS_CONFIG);
+    remove_own_temporary_files(disk);
     if let Some(withdrawal) = &cleanup.ecs_config
         && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, mode_of(&withdrawal.new))
     {

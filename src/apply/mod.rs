@@ -38,13 +38,16 @@ pub fn write(host_clients: &HostClients, plan: &Plan) -> Result<bool, StageError
     let config = &plan.ecs_config;
     let disk = &host_clients.disk;
     let changed = config.changed();
-    remove_temporary_files(disk);
+    let recorded = changed.then(|| remember(disk, &config.written));
     if changed {
-        let recorded = remember(disk, &config.written);
         write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
-        if recorded.is_err() {
-            return Ok(changed);
-        }
+    } else {
+        disk.remove_temporary_files(ECS_CONFIG);
+    }
+    // After the file, which the agent waits for.
+    remove_own_temporary_files(disk);
+    if recorded.is_some_and(|recorded| recorded.is_err()) {
+        return Ok(changed);
     }
     // The agent's file is written, so an error from here on is only logged.
     let record = WriteRecord { before: BTreeMap::new(), ..config.written.clone() };
@@ -54,9 +57,8 @@ pub fn write(host_clients: &HostClients, plan: &Plan) -> Result<bool, StageError
     Ok(changed)
 }
 
-/// Removes the temporary files that killed processes have left.
-fn remove_temporary_files(disk: &Disk) {
-    disk.remove_temporary_files(ECS_CONFIG);
+/// Removes the temporary files that killed processes have left in the folders of ecs-bootstrap.
+fn remove_own_temporary_files(disk: &Disk) {
     [RUN_FOLDER, OWN_STATE].iter().for_each(|folder| disk.remove_all_temporary_files(folder));
 }
 

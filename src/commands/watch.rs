@@ -211,7 +211,7 @@ impl Watch<'_> {
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
         let faults = self.state.due(now, self.rules.window.as_secs());
         let verdict = self.examine(&systemd, &faults).await;
-        if self.context.final_verdict().is_none_or(|stored| stored != self.stored) {
+        if !self.is_in_force(&self.stored) {
             // Another command has stored a verdict meanwhile. The next check continues from that.
             return "suspected";
         }
@@ -228,8 +228,8 @@ impl Watch<'_> {
         let restarts = cause == STUCK && self.rules.restarts_agent && self.state.restarted_at.is_none();
         self.state.restarted_at = self.state.restarted_at.or(restarts.then_some(now));
         if !is_known {
-            self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
-            self.state.owes_metric = self.expectation.signal.cloudwatch.then(|| cause.clone());
+            self.state.unsent_tags = self.expectation.signal.tags_prefix.is_some();
+            self.state.unsent_metric = self.expectation.signal.cloudwatch.then(|| cause.clone());
         }
         // Without a record of it, the agent would be restarted at each check.
         let restarts = self.store() && restarts;
@@ -290,36 +290,38 @@ impl Watch<'_> {
             cause = reported.cause,
             "the fault that `watch` reported is over"
         );
-        self.state.owes_tags = self.expectation.signal.tags_prefix.is_some();
+        self.state.unsent_tags = self.expectation.signal.tags_prefix.is_some();
         let before = serde_json::from_value::<VerdictDocument>(reported.before).ok();
-        if let Some(mut document) = before.filter(|_| self.is_in_force(&self.stored)) {
+        let mut before = before.filter(|_| self.is_in_force(&self.stored));
+        if let Some(document) = &mut before {
             document.signals.clear();
             if let (Some(arn), Some(old)) = (&self.seen.arn, &document.container_instance_arn) {
                 // It can have registered anew.
                 document.text = document.text.replace(old, arn);
                 document.container_instance_arn = Some(arn.clone());
             }
-            self.context.report_locally(&document, false);
-            self.state.forget_report();
-            self.store();
-            self.signal(&mut document, now).await;
+            self.context.report_locally(document, false);
         }
         self.state.forget_report();
+        self.store();
+        if let Some(mut document) = before {
+            self.signal(&mut document, now).await;
+        }
     }
 
-    /// Sends what is owed: the verdict to the tags of the instance, and a fault to CloudWatch. The other targets wait for a
+    /// Sends what was not accepted yet: the verdict to the tags of the instance, and a fault to CloudWatch. The other targets wait for a
     /// launch, which is over.
     async fn signal(&mut self, document: &mut VerdictDocument, now: u64) {
         let deadline = Deadline::after(SIGNALS);
         let client = SignalClient::new(&self.context.host_clients, &self.expectation, deadline).await;
         let Some(client) = client else { return };
         self.state.sends_at = now.saturating_add(BETWEEN_CALLS);
-        let (tags, metric) = (self.state.owes_tags, self.state.owes_metric.clone());
+        let (tags, metric) = (self.state.unsent_tags, self.state.unsent_metric.clone());
         let sent = Box::pin(client.send_watched(document, tags, metric.as_deref(), deadline)).await;
         for signal in sent.iter().filter(|signal| signal.outcome != SignalOutcome::Failed) {
             match signal.to {
-                SignalTarget::InstanceTags => self.state.owes_tags = false,
-                _ => self.state.owes_metric = None,
+                SignalTarget::InstanceTags => self.state.unsent_tags = false,
+                _ => self.state.unsent_metric = None,
             }
         }
         document.signals.retain(|old| !sent.iter().any(|new| new.to == old.to));
@@ -342,8 +344,8 @@ impl Watch<'_> {
     /// Sends again what was not accepted: a cut connection usually cuts the signals too.
     async fn send_again(&mut self) {
         let now = seconds(SystemTime::now());
-        let owes = self.state.owes_tags || self.state.owes_metric.is_some();
-        if owes && now >= self.state.sends_at {
+        let is_unsent = self.state.unsent_tags || self.state.unsent_metric.is_some();
+        if is_unsent && now >= self.state.sends_at {
             let mut document = self.stored.clone();
             self.signal(&mut document, now).await;
         }

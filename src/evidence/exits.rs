@@ -191,7 +191,7 @@ impl Evidence {
 
     /// Whether ECS reports a registered agent as disconnected for longer than a new agent needs to connect.
     pub fn stays_disconnected(&self) -> bool {
-        let is_down = self.described().is_some_and(|described| !described.agent_connected) || self.is_disconnected();
+        let is_down = self.is_described_as_disconnected() || self.is_disconnected();
         is_down && self.registered_for.is_none_or(|since| since >= CONNECTING)
     }
 

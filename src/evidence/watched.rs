@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use super::Evidence;
-use crate::boundary::aws::ContainerInstance;
 
 /// What the checks of `watch` have seen over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +31,16 @@ impl Evidence {
         }
     }
 
-    /// Whether the agent has registered and is disconnected: ECS says so, or the checks of `watch` have seen it.
+    /// Whether ECS reports the agent as disconnected.
+    pub fn is_described_as_disconnected(&self) -> bool {
+        self.described().is_some_and(|described| !described.agent_connected)
+    }
+
+    /// Whether the agent has registered and is disconnected: ECS says so, or the checks of `watch` have seen it and ECS was not
+    /// asked.
     pub fn is_disconnected(&self) -> bool {
-        let is_watched = || self.disconnected_since().is_some() && self.described().is_none_or(is_down);
-        self.container_instance_arn().is_some() && (self.described().is_some_and(is_down) || is_watched())
+        let is_watched = self.disconnected_since().is_some() && self.described().is_none();
+        self.container_instance_arn().is_some() && (self.is_described_as_disconnected() || is_watched)
     }
 
     /// Whether ECS has the container instance with no status in which it runs tasks, and this was checked again.
@@ -48,8 +53,4 @@ impl Evidence {
         };
         self.watched.is_some() && is_inactive
     }
-}
-
-fn is_down(described: &ContainerInstance) -> bool {
-    !described.agent_connected
 }

@@ -55,6 +55,11 @@ const COPIES: [&str; 14] = [
 /// The maximum number of files in `/etc/ecs` that are read.
 const MAX_STRAYS: usize = 20;
 
+/// The region that the agent's own configuration file names.
+pub(crate) fn agent_region(disk: &Disk) -> Option<String> {
+    json_region(&known_or_log(disk.read(AGENT_JSON, MAX_FILE_LENGTH))?)
+}
+
 /// Reads both `ecs.config` files, files that may have been meant to be `ecs.config`, and cloud-init's records.
 ///
 /// `config` has the agent's variables of both files.

@@ -11,7 +11,7 @@ mod network_path;
 mod user_data;
 
 pub(crate) use self::boot_times::{boot_times, record};
-pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, files, long_run};
+pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, agent_region, files, long_run};
 pub(crate) use self::host::{HostContext, host, wants_journal};
 pub(crate) use self::lifecycle::{Lifecycle, lifecycle};
 pub(crate) use self::network_path::{network, network_path};

@@ -164,10 +164,7 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
         evidence.task_hold = observe_once(host_clients, evidence, region, Deadline::after(PROBE)).await;
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
-    let is_disconnected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
-    // Below the level info, the agent does not log that it connects.
-    let logs_connections = evidence.agent_lines().iter().any(|line| line.level == "info");
-    if is_disconnected && logs_connections && !evidence.has_connected() {
+    if evidence.is_described_as_disconnected() && evidence.logs_connections() && !evidence.has_connected() {
         evidence.registered_for = evidence.agent_runs_for();
     }
 }

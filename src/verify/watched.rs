@@ -9,6 +9,7 @@ use crate::boundary::aws::{AwsError, ContainerInstance, Endpoint};
 use crate::boundary::disk::Disk;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::agent_log::last_attempts;
+use crate::evidence::files::Files;
 use crate::evidence::{Evidence, NetworkQuestions, Watched, acs_endpoint};
 use crate::host::{AGENT_LOG, agent_config, known_or_log};
 use crate::plan::Expectation;
@@ -24,11 +25,11 @@ const REMOTE: Duration = Duration::from_secs(5);
 /// What one check sees on this host. It makes no call of an AWS API.
 pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen {
     let now = SystemTime::now();
-    let config = agent_config(&host_clients.disk);
     let mut evidence = Evidence {
         observed_at: Some(now),
-        files: probe::files(&host_clients.disk, &config),
-        config,
+        // What `Evidence::trusted` needs of the files.
+        files: Files { json_region: probe::agent_region(&host_clients.disk), ..Files::default() },
+        config: agent_config(&host_clients.disk),
         expectation: Some(expectation.clone()),
         ..Evidence::default()
     };
@@ -48,7 +49,7 @@ pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen
         lost_since: lost.map(|lost| seconds(lost.since)),
         last_sign: lost.map(|lost| seconds(lost.last)),
         logs_connections: evidence.logs_connections(),
-        acs: acs.map(|found| format!("{}:{}", found.host, found.port)),
+        acs: acs.map(|found| format!("https://{}:{}", found.host, found.port)),
         connected_at: evidence.connected_at().map(seconds),
         drops_since: evidence.dropped_connections().map(|dropped| seconds(dropped.since)),
         started_at: started_at.map(seconds).filter(|started| *started > 0),
@@ -99,7 +100,7 @@ pub fn answer(at: u64, described: Option<&ContainerInstance>) -> Answer {
 pub struct Asked {
     /// The answer of ECS in this check, if ECS was asked.
     pub described: Option<Result<Option<ContainerInstance>, AwsError>>,
-    /// The endpoint of ACS, as `HOST:PORT`.
+    /// The URL of ACS.
     pub acs: Option<String>,
     /// What was seen over time.
     pub watched: Watched,
@@ -129,11 +130,7 @@ pub async fn examine_watched(
     evidence.host = probe::host(host_clients, context, Deadline::after(LOCAL)).await;
     let region = evidence.expectation.as_ref().and_then(|expected| expected.region.clone());
     evidence.network = probe::network(host_clients, region.as_deref()).await;
-    let endpoint = |text: String| {
-        let (host, port) = text.rsplit_once(':')?;
-        Some(Endpoint { host: host.to_owned(), port: port.parse().ok()? })
-    };
-    let acs = acs.filter(|_| evidence.is_disconnected()).and_then(endpoint);
+    let acs = acs.filter(|_| evidence.is_disconnected()).and_then(|url| Endpoint::of_url(&url));
     let asked = NetworkQuestions { control_plane: None, clock: false, acs, ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(REMOTE)).await;
     evidence

@@ -71,7 +71,7 @@ pub struct Seen {
     pub last_sign: Option<u64>,
     /// Whether the agent logs its connections. Without them, a suspicion ends when its errors do.
     pub logs_connections: bool,
-    /// The endpoint of ACS that the agent's log names, as `HOST:PORT`.
+    /// The URL of ACS that the agent's log names.
     pub acs: Option<String>,
     /// When the agent last logged a connection.
     pub connected_at: Option<u64>,
@@ -119,12 +119,12 @@ pub struct State {
     pub reported: Option<Reported>,
     /// When the watch restarted the agent in this boot.
     pub restarted_at: Option<u64>,
-    /// The endpoint of ACS that the agent last used, as `HOST:PORT`. The agent's log is rotated each hour.
+    /// The URL of ACS that the agent last used. The agent's log is rotated each hour.
     pub acs: Option<String>,
     /// Whether the tags of the instance do not have the verdict yet.
-    pub owes_tags: bool,
+    pub unsent_tags: bool,
     /// The cause for which the metric was not stored yet.
-    pub owes_metric: Option<String>,
+    pub unsent_metric: Option<String>,
     /// When these signals are sent again.
     pub sends_at: u64,
     arn: Option<String>,
@@ -285,8 +285,8 @@ impl State {
         }
     }
 
-    /// Whether ECS may be asked: about a registered agent, at most once in [`BETWEEN_CALLS`], and never again after a denial. A clock that was set
-    /// back allows the call.
+    /// Whether ECS may be asked: about a registered agent, at most once in [`BETWEEN_CALLS`], and never again after a denial. A
+    /// clock that was set back allows the call.
     fn may_ask(&self, now: u64) -> bool {
         let is_registered = self.arn.is_some() && !self.faults.contains_key(&Fault::Down);
         is_registered
@@ -360,9 +360,8 @@ impl State {
     }
 
     /// Forgets the report, because the fault is over.
-    pub fn forget_report(&mut self) -> Option<Reported> {
-        self.sound_since = None;
-        self.reported.take()
+    pub fn forget_report(&mut self) {
+        (self.sound_since, self.reported) = (None, None);
     }
 }
 

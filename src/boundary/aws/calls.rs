@@ -191,12 +191,11 @@ impl Aws {
         let answer = self
             .call("ecs:DescribeContainerInstances", deadline, async |clients| {
                 let request = clients.ecs().describe_container_instances();
-                let request = request.cluster(cluster).container_instances(arn).customize();
-                let retries = self.makes_one_attempt.then(RetryConfig::disabled);
-                let request = match retries {
-                    Some(retries) => request.config_override(aws_sdk_ecs::config::Builder::new().retry_config(retries)),
-                    None => request,
-                };
+                let mut request = request.cluster(cluster).container_instances(arn).customize();
+                if self.makes_one_attempt {
+                    let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
+                    request = request.config_override(once);
+                }
                 let answer = request.send().await;
                 required(answer, "containerInstances", |answer| answer.container_instances.is_some())
             })
