@@ -84,7 +84,7 @@ class Instance:
 @dataclasses.dataclass
 class Run:
     """What was observed. `late` has, for each of the simulator's clock ticks, how late it was: a host that is too slow
-    measures itself."""
+    measures itself. `checks` are the times at which a check of `watch` ended."""
     scenario: str
     over: float
     instances: list
@@ -92,6 +92,7 @@ class Run:
     unexpected: list
     late: list
     processor_share: float
+    checks: list
 
     def ready(self):
         return [one for one in self.instances if one.ready_at is not None]
@@ -176,7 +177,8 @@ class Fleet:
         failed = [task.exception() for task in tasks if task.done() and not task.cancelled() and task.exception()]
         if failed:
             raise failed[0]
-        return Run(self.scenario, self.over, instances, self.api.calls, self.api.unexpected, self.late, share)
+        return Run(self.scenario, self.over, instances, self.api.calls, self.api.unexpected, self.late, share,
+                   self.checks)
 
     async def tick(self):
         while True:
@@ -303,11 +305,11 @@ def observe_alone(binary, scenario, seed):
 
 
 def observe_watched(binary, count, seconds, seed):
-    """Watches healthy instances for so many seconds. Returns the `Run`, when that began, and the times of the checks."""
+    """Watches healthy instances for so many seconds. Returns the `Run`, and when that began."""
     chance, over = random.Random(seed), count / STARTS["imds-tag"]
     begins = over + CHECKS + 10
     starts = [chance.uniform(0, over) for _ in range(count)]
-    return observed(binary, "imds-tag", starts, over, seed, (begins, begins + seconds))
+    return observed(binary, "imds-tag", starts, over, seed, (begins, begins + seconds)), begins
 
 
 def observed(binary, scenario, starts, over, seed, watched=None):
@@ -322,8 +324,7 @@ def observed(binary, scenario, starts, over, seed, watched=None):
             raise SystemExit(f"storm: {len(starts)} instances need {wanted} open files, but the limit is {hard}") from error
     fleet = Fleet(binary, scenario, starts, over, seed, folder, watched)
     try:
-        run = asyncio.run(fleet.observe())
-        return (run, watched[0], fleet.checks) if watched else run
+        return asyncio.run(fleet.observe())
     finally:
         fleet.end_all()
         shutil.rmtree(folder, ignore_errors=True)
