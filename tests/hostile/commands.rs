@@ -22,6 +22,8 @@ pub const CONFIG: &str = "etc/ecs/ecs.config";
 /// The content of `ecs.config` before the first command, if the row does not change it.
 pub const BY_HAND: &str = "# by hand\nECS_LOGLEVEL=warn\nECS_CLUSTER=prod\n";
 
+/// The output in the report about a command that took too long.
+pub const TIME: &str = "time";
 /// The first words of the report about a command that was killed.
 const HUNG: &str = "still ran";
 
@@ -103,8 +105,8 @@ fn instance(row: &Row) -> Instance {
 /// The result of a row.
 pub struct RowResult {
     pub violations: Vec<Violation>,
-    /// Command and exit code, for `--codes`.
-    pub codes: Vec<(String, Option<i32>)>,
+    /// Command, exit code and duration, for `--codes`.
+    pub codes: Vec<(String, Option<i32>, Duration)>,
 }
 
 pub fn try_row(row: &Row, has_check: bool) -> RowResult {
@@ -118,7 +120,7 @@ pub fn try_row(row: &Row, has_check: bool) -> RowResult {
         let name = arguments.join(" ").replace(&instance.root().display().to_string(), "ROOT");
         let name: String = name.chars().take(100).collect::<String>().escape_default().to_string();
         let outcome = instance.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        result.codes.push((name.clone(), outcome.code));
+        result.codes.push((name.clone(), outcome.code, outcome.duration));
         let mut violations = exit_code_and_time(row, &outcome, codes);
         violations.extend(memory(&instance, &outcome, row));
         violations.extend(checks::outcome(&outcome, &arguments));
@@ -167,7 +169,7 @@ fn exit_code_and_time(row: &Row, outcome: &Outcome, codes: Codes) -> Vec<Violati
     }
     let longest = Duration::from_secs(row.seconds + 3) + BEYOND;
     if outcome.duration > longest && outcome.code != Some(measure::HUNG) {
-        violations.push(Violation::new("time", format!("took {:?}, longer than {longest:?}", outcome.duration)));
+        violations.push(Violation::new(TIME, format!("took {:?}, longer than {longest:?}", outcome.duration)));
     }
     violations
 }
@@ -181,7 +183,7 @@ fn memory(instance: &Instance, outcome: &Outcome, row: &Row) -> Vec<Violation> {
         }
         Ok(_) => Vec::new(),
         Err(_) if text.starts_with("hung") => {
-            vec![Violation::new("time", format!("{HUNG} after {:?}; the row was ended", outcome.duration))]
+            vec![Violation::new(TIME, format!("{HUNG} after {:?}; the row was ended", outcome.duration))]
         }
         Err(_) => {
             vec![Violation::new("memory", format!("no memory was measured in row `{}`: {}", row.name, outcome.stderr))]

@@ -95,6 +95,7 @@ fn text_inputs() -> Vec<TextInput> {
 
 fn container_instance(status: &str) -> ContainerInstance {
     ContainerInstance {
+        gpus: 0,
         arn: "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0000000000000000000000000123abcd".into(),
         cluster: "prod".into(),
         instance_id: "i-0123456789abcdef0".into(),
