@@ -176,11 +176,19 @@ fn json(disk: &Disk, path: &str) -> Option<SavedContent> {
 pub(crate) fn device(disk: &Disk, name: &str) -> Fact<bool> {
     match disk.list("/dev") {
         Ok(entries) if entries.is_empty() => Fact::Unknown("no /dev".to_owned()),
-        Ok(entries) => Fact::Known(entries.iter().any(|entry| {
-            entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
-        })),
+        Ok(entries) => Fact::Known(numbered(&entries, name) > 0),
         Err(error) => Fact::Unknown(error.to_string()),
     }
+}
+
+/// How many NVIDIA devices the host has: one for each GPU. 0 if that is not known.
+pub(crate) fn gpu_devices(disk: &Disk) -> usize {
+    disk.list("/dev").map_or(0, |entries| numbered(&entries, "nvidia"))
+}
+
+fn numbered(entries: &[String], name: &str) -> usize {
+    let is_numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+    entries.iter().filter(|entry| entry.strip_prefix(name).is_some_and(is_numbered)).count()
 }
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is

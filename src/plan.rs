@@ -12,7 +12,7 @@ use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
 use crate::facts::WriteRecord;
 use crate::redaction;
-use crate::settings::{AtDeadline, Daemons, Rank, Settings, Source, Sourced, Warning};
+use crate::settings::{AtDeadline, Daemons, Rank, ReadyAttributes, Settings, Source, Sourced, Switch, Warning};
 
 /// The agent's configuration file, the only one that ecs-bootstrap writes.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -205,12 +205,30 @@ impl WatchRules {
     }
 }
 
+impl Expectation {
+    /// The conditions, if daemons are among them.
+    pub fn waits_for_daemons(&self) -> Option<&ReadyConditions> {
+        self.ready.as_ref().filter(|ready| ready.daemons != Daemons::None)
+    }
+
+    /// The conditions, if attributes are among them.
+    pub fn waits_for_attributes(&self) -> Option<&ReadyConditions> {
+        self.ready.as_ref().filter(|ready| !ready.attributes.is_empty())
+    }
+}
+
 /// What must be true before the instance takes tasks, besides its registration (`ready.*`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadyConditions {
-    /// The daemon services whose tasks must run; never [`Daemons::None`].
+    /// The daemon services whose tasks must run.
     pub daemons: Daemons,
-    /// How long to wait for them after the registration.
+    /// The attributes that the container instance must have.
+    #[serde(default, skip_serializing_if = "ReadyAttributes::is_empty")]
+    pub attributes: ReadyAttributes,
+    /// Whether `derive.gpu` is not `off`: then `attributes.auto` includes the GPUs of the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expects_gpus: bool,
+    /// How long to wait for both after the registration.
     pub deadline: Duration,
     /// What happens after that.
     pub at_deadline: AtDeadline,
@@ -225,7 +243,7 @@ impl ReadyConditions {
         }
     }
 
-    /// Whether tasks are allowed after the deadline although a daemon does not run.
+    /// Whether the instance is ready after the deadline although a daemon does not run or an attribute is missing.
     pub fn allows_after_deadline(&self) -> bool {
         self.at_deadline == AtDeadline::Allow
     }
@@ -233,8 +251,11 @@ impl ReadyConditions {
     /// The conditions that the settings `ready.*` turn on.
     pub fn of(settings: &Settings) -> Option<ReadyConditions> {
         let ready = &settings.ready;
-        (ready.daemons.value != Daemons::None).then(|| ReadyConditions {
+        let is_on = ready.daemons.value != Daemons::None || !ready.attributes.value.is_empty();
+        is_on.then(|| ReadyConditions {
             daemons: ready.daemons.value.clone(),
+            attributes: ready.attributes.value.clone(),
+            expects_gpus: ready.attributes.value.auto && settings.derive.gpu.value != Switch::Off,
             deadline: ready.deadline.value,
             at_deadline: ready.at_deadline.value,
         })

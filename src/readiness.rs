@@ -6,7 +6,8 @@
 //!    is the cause.
 //! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
 //! 4. ECS reports the agent as connected.
-//! 5. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
+//! 5. With `ready.attributes`: it has these attributes ([`has_attributes`]).
+//! 6. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
 //!
 //! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
 //! and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
@@ -16,8 +17,8 @@
 use std::time::Duration;
 
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
-use crate::evidence::Evidence;
 use crate::evidence::task_hold::{DaemonState, allows_tasks};
+use crate::evidence::{AttributeState, Evidence};
 use crate::plan::{cluster_name, region_and_account};
 use crate::redaction::{self, error_chain};
 
@@ -38,13 +39,19 @@ pub struct Registration {
 
 /// The registration, if the instance is ready.
 pub fn ready(evidence: &Evidence) -> Option<Registration> {
-    registered(evidence).filter(|_| takes_tasks(evidence))
+    registered(evidence).filter(|_| has_attributes(evidence) && takes_tasks(evidence))
+}
+
+/// Whether the container instance has the attributes of `ready.attributes`, or is ready without them after
+/// `ready.deadline`.
+pub fn has_attributes(evidence: &Evidence) -> bool {
+    evidence.is_ready_without || matches!(evidence.attribute_state(), None | Some(AttributeState::Complete))
 }
 
 /// Whether the instance takes tasks: `ready.daemons` is off, or the attribute allows them. Without an observation of the
 /// daemons and of the attribute (doctor without the permission), only the registration counts.
 pub fn takes_tasks(evidence: &Evidence) -> bool {
-    if evidence.expectation.as_ref().is_none_or(|expected| expected.ready.is_none()) {
+    if evidence.expectation.as_ref().is_none_or(|expected| expected.waits_for_daemons().is_none()) {
         return true;
     }
     let described = evidence.described();

@@ -14,7 +14,7 @@ pub use fault::{Consequence, WrongValue};
 pub use from_tags::{TagRefusal, permitted_from_tags};
 pub use similar::suggest;
 pub use table::{ALL, Variable, find, second_setting};
-pub use variable_type::VariableType;
+pub use variable_type::{VariableType, is_attribute};
 
 /// Checks a value. An unknown variable takes any value without control characters.
 pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {

@@ -299,12 +299,16 @@ pub(super) fn is_region(text: &str) -> bool {
     text.len() <= 64 && is_number && words.contains('-') && words.split('-').all(is_word)
 }
 
-fn are_attributes(pairs: &BTreeMap<String, String>) -> bool {
+/// Whether ECS takes an attribute with this name and this value (Amazon ECS API Reference, "Attribute").
+pub fn is_attribute(name: &str, value: &str) -> bool {
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-_/\\.".contains(c);
     let in_value = |c: char| in_name(c) || "@: ".contains(c);
-    let name = |text: &str| (1..=128).contains(&text.len()) && text.chars().all(in_name);
-    let value = |text: &str| text.len() <= 128 && text.trim() == text && text.chars().all(in_value);
-    pairs.len() <= 10 && pairs.iter().all(|(key, text)| name(key) && value(text))
+    let is_name = (1..=128).contains(&name.len()) && name.chars().all(in_name);
+    is_name && value.len() <= 128 && value.trim() == value && value.chars().all(in_value)
+}
+
+fn are_attributes(pairs: &BTreeMap<String, String>) -> bool {
+    pairs.len() <= 10 && pairs.iter().all(|(name, value)| is_attribute(name, value))
 }
 
 fn are_tags(pairs: &BTreeMap<String, String>) -> bool {

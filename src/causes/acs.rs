@@ -255,6 +255,7 @@ mod tests {
 
     fn registered(connected: bool, api: &str, acs: EndpointConnection, tcs: EndpointConnection) -> Evidence {
         let instance = ContainerInstance {
+            gpus: 0,
             arn: ARN.to_owned(),
             status: "ACTIVE".to_owned(),
             status_reason: None,

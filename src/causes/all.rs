@@ -2,8 +2,9 @@
 
 use super::cause::Cause;
 use super::{
-    acs, agent, agent_start, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host,
-    imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls, units, user_data,
+    acs, agent, agent_start, api, attributes, clock, cloud_init, cluster, config, config_file, denied, dns, docker,
+    ecs_init, host, imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls, units,
+    user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -158,6 +159,8 @@ pub static ALL: &[&Cause] = &[
     &tasks::CALL_FAILED,
     &tasks::NOT_RUNNING,
     &tasks::TASK_NOT_HELD,
+    &attributes::DENIED,
+    &attributes::MISSING,
     &lifecycle::ENDING,
     &lifecycle::WARM_POOL_WAITING,
     &lifecycle::DRAINING,

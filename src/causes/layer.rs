@@ -37,7 +37,7 @@ pub enum Layer {
     Agent,
     /// The agent's connection to the control plane (ACS).
     Acs,
-    /// The tasks that must run before the instance takes others (`ready.daemons`).
+    /// What a registered instance waits for before it takes tasks (`ready.*`).
     Tasks,
     /// Nothing is broken: the instance is waiting.
     Lifecycle,

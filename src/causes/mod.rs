@@ -10,6 +10,7 @@ mod agent;
 mod agent_start;
 mod all;
 mod api;
+mod attributes;
 mod cause;
 mod clock;
 mod cloud_init;

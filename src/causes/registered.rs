@@ -1,7 +1,5 @@
 //! Causes in an agent that has registered: its port, its connection, its age, its attributes.
 
-use std::collections::BTreeMap;
-
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::registration::disconnected_for;
@@ -133,11 +131,7 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     source: "aws/amazon-ecs-agent#713 #740 #2074",
     note: |evidence| {
         let Some(Ok(Some(instance))) = &evidence.container_instance else { return None };
-        let mut wanted: BTreeMap<String, String> = match evidence.config.get("ECS_INSTANCE_ATTRIBUTES") {
-            Some(text) => serde_json::from_str(text).unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
-        wanted.extend(evidence.expectation.iter().flat_map(|expected| expected.attributes.clone()));
+        let wanted = evidence.configured_attributes();
         let missing = wanted.iter().filter(|(name, value)| instance.attributes.get(*name) != Some(value));
         let missing: Vec<String> = missing.map(|(name, value)| format!("`{name}={value}`")).take(10).collect();
         (!missing.is_empty()).then(|| vec![format!("ECS does not have {}", missing.join(", "))])
@@ -220,12 +214,13 @@ mod tests {
     #[test]
     fn an_agent_is_stuck_only_if_the_network_path_is_known_to_be_open() {
         let instance = ContainerInstance {
+            gpus: 0,
             arn: "arn".to_owned(),
             status: "ACTIVE".to_owned(),
             status_reason: None,
             agent_connected: false,
             agent_version: None,
-            attributes: BTreeMap::new(),
+            attributes: std::collections::BTreeMap::new(),
             ec2_instance_id: None,
         };
         let mut evidence = Evidence {

@@ -95,7 +95,7 @@ pub(super) static TASK_NOT_HELD: Cause = Cause {
              tasks on every instance",
     source: "Amazon ECS Developer Guide, \"Use custom attributes with Amazon ECS\"",
     note: |evidence| {
-        let conditions = evidence.expectation.as_ref()?.ready.as_ref()?;
+        let conditions = evidence.expectation.as_ref()?.waits_for_daemons()?;
         let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed())?;
         let is_all = conditions.named().is_none();
         Some(hold.placed_early()).filter(|early| is_all && !early.is_empty())
@@ -111,7 +111,7 @@ fn waiting(evidence: &Evidence) -> Option<&TaskHold> {
 
 /// The wait for daemons of an instance that was allowed to take tasks at `ready.deadline`.
 fn allowed_after_deadline(evidence: &Evidence) -> Option<&TaskHold> {
-    evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && hold.deadline_passed)
+    evidence.task_hold.as_ref().filter(|hold| hold.is_allowed() && evidence.is_ready_without)
 }
 
 /// The failed call because of which the instance takes no tasks. If tasks are allowed at the deadline in any case, only the
@@ -128,7 +128,7 @@ fn blocking_call(evidence: &Evidence) -> Option<&AwsError> {
 /// placed before they ran because an earlier boot had allowed them.
 fn noted_call(evidence: &Evidence) -> Option<&AwsError> {
     let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed())?;
-    hold.held_error.as_ref().or(hold.failed_call().filter(|_| hold.deadline_passed))
+    hold.held_error.as_ref().or(hold.failed_call().filter(|_| evidence.is_ready_without))
 }
 
 /// The failed call, and whether an earlier boot has left the permission to place tasks.

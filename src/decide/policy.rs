@@ -45,8 +45,11 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     statements.extend(of_cluster(&names, settings));
     let is_tagged = plan.cluster.as_ref().is_some_and(|cluster| cluster.source.rank == Rank::InstanceTag);
     statements.extend(of_signals(&names, settings, is_tagged));
-    if let Some(ready) = &plan.expectation.ready {
+    if let Some(ready) = plan.expectation.waits_for_daemons() {
         statements.extend(of_daemons(&names, ready));
+    }
+    if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
+        statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
     }
     statements
 }

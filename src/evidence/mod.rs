@@ -8,6 +8,7 @@ mod acs_log;
 pub mod agent_log;
 mod crash_loop;
 mod exits;
+mod expected_attributes;
 pub mod files;
 pub mod host;
 mod introspection;
@@ -27,6 +28,7 @@ mod watched;
 
 pub use self::acs_log::{DroppedConnections, LostConnection, acs_endpoint};
 pub use self::crash_loop::CrashLoop;
+pub use self::expected_attributes::AttributeState;
 pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
@@ -218,6 +220,12 @@ pub struct Evidence {
     pub registered_for: Option<Duration>,
     /// The daemons that must run before the instance takes tasks; `None` if none must.
     pub task_hold: Option<TaskHold>,
+    /// Whether the conditions of `ready.*` were not fulfilled at `ready.deadline`, and the instance is ready without them.
+    pub is_ready_without: bool,
+    /// Whether the account setting `awsvpcTrunking` is on for the role; `None` if ECS was not asked.
+    pub trunking: Option<Result<bool, AwsError>>,
+    /// How many NVIDIA devices the host has; 0 if nothing asks for them.
+    pub gpu_devices: usize,
     /// What the checks of `watch` have seen over time; `None` for a single observation and while verify waits.
     pub watched: Option<Watched>,
     /// The expected cluster as ECS describes it.

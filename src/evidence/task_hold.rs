@@ -89,8 +89,6 @@ pub struct TaskHold {
     pub placed: Vec<PlacedTask>,
     /// Why ECS has not described them now.
     pub placed_error: Option<AwsError>,
-    /// Whether `ready.deadline` has passed, and tasks are allowed nevertheless.
-    pub deadline_passed: bool,
     /// Why [`HELD`] was not set in place of the value of an earlier boot.
     pub held_error: Option<AwsError>,
     /// The outcome of the call that allows tasks.

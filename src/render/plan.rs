@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use crate::ecs_config::shown;
-use crate::plan::{Action, ECS_CONFIG, Plan};
+use crate::plan::{Action, ECS_CONFIG, Plan, ReadyConditions};
 use crate::redaction::{self, MAX_LINES};
 use crate::settings::{AtDeadline, Daemons, Warning};
 
@@ -59,6 +59,9 @@ pub fn plan_json(plan: &Plan) -> Value {
             "deadline_s": ready.deadline.as_secs(),
             "at_deadline": ready.at_deadline,
         });
+        if !ready.attributes.is_empty() {
+            document["ready"]["attributes"] = json!(ready.attributes);
+        }
     }
     if let Some(watch) = &plan.expectation.watch {
         document["watch"] = json!({"window_s": watch.window.as_secs(), "restarts_agent": watch.restarts_agent});
@@ -116,13 +119,10 @@ pub fn plan_text(plan: &Plan) -> String {
     if let Some(ready) = &plan.expectation.ready {
         let then = match ready.at_deadline {
             AtDeadline::Fail => "then it fails",
-            AtDeadline::Allow => "then tasks are allowed without them",
+            AtDeadline::Allow => "then it is ready without them",
         };
         let limit = humantime::format_duration(ready.deadline);
-        line(format!(
-            "ready       {} must run before tasks are allowed; waits at most {limit}, {then}",
-            daemons(&ready.daemons)
-        ));
+        line(format!("ready       {}; waits at most {limit}, {then}", conditions(ready)));
     }
     if let Some(watch) = &plan.expectation.watch {
         let limit = humantime::format_duration(watch.window);
@@ -136,11 +136,20 @@ pub fn plan_text(plan: &Plan) -> String {
     text
 }
 
-fn daemons(daemons: &Daemons) -> String {
-    match daemons {
-        Daemons::Named(names) => format!("the daemons {}", names.join(", ")),
-        Daemons::All | Daemons::None => "all daemons of the cluster".to_owned(),
-    }
+/// The conditions of `ready.*`, as text.
+fn conditions(ready: &ReadyConditions) -> String {
+    let daemons = match &ready.daemons {
+        Daemons::None => None,
+        Daemons::Named(names) => Some(format!("the daemons {} must run before tasks are allowed", names.join(", "))),
+        Daemons::All => Some("all daemons of the cluster must run before tasks are allowed".to_owned()),
+    };
+    let named = ready.attributes.named.iter().map(|(name, value)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    });
+    let attributes: Vec<String> = ready.attributes.auto.then(|| "auto".to_owned()).into_iter().chain(named).collect();
+    let attributes = (!attributes.is_empty()).then(|| format!("needs the attributes {}", attributes.join(", ")));
+    daemons.into_iter().chain(attributes).collect::<Vec<_>>().join("; ")
 }
 
 /// The warnings for stderr, one line each.

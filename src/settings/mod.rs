@@ -95,13 +95,29 @@ pub enum Daemons {
     Named(Vec<String>),
 }
 
-/// What happens if the daemons do not run at `ready.deadline`.
+/// The attributes that the container instance must have before it is ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyAttributes {
+    /// Whether those that follow from the agent's configuration and from the host are among them, and its GPUs.
+    pub auto: bool,
+    /// The named ones. `None`: any value.
+    pub named: BTreeMap<String, Option<String>>,
+}
+
+impl ReadyAttributes {
+    /// Whether no attribute must be there.
+    pub fn is_empty(&self) -> bool {
+        !self.auto && self.named.is_empty()
+    }
+}
+
+/// What happens if a condition of `ready.*` is not fulfilled at `ready.deadline`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AtDeadline {
     /// The verdict is a failure, and the instance takes no other tasks.
     Fail,
-    /// The instance is ready and takes other tasks. A note names the daemons that do not run.
+    /// The instance is ready and takes other tasks. A note names what is missing.
     Allow,
 }
 
@@ -110,7 +126,9 @@ pub enum AtDeadline {
 pub struct ReadySettings {
     /// The daemon services whose tasks must run.
     pub daemons: Sourced<Daemons>,
-    /// How long to wait for them after the registration.
+    /// The attributes that the container instance must have.
+    pub attributes: Sourced<ReadyAttributes>,
+    /// How long to wait for both after the registration.
     pub deadline: Sourced<Duration>,
     /// What happens after that.
     pub at_deadline: Sourced<AtDeadline>,
@@ -244,6 +262,7 @@ impl Default for Settings {
             },
             ready: ReadySettings {
                 daemons: default("ready.daemons", Daemons::None),
+                attributes: default("ready.attributes", ReadyAttributes::default()),
                 deadline: default("ready.deadline", Duration::from_secs(300)),
                 at_deadline: default("ready.at-deadline", AtDeadline::Fail),
             },

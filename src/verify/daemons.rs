@@ -83,7 +83,7 @@ pub(super) async fn observe_once(
     deadline: Deadline,
 ) -> Option<TaskHold> {
     let expected = evidence.expectation.as_ref()?;
-    let conditions = expected.ready.as_ref()?;
+    let conditions = expected.waits_for_daemons()?;
     let question = Question {
         region: region.to_owned(),
         cluster: evidence.joined_as()?.0,

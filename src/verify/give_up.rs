@@ -8,7 +8,7 @@
 //! 2. The instance is ready (`readiness.rs`).
 //! 3. The instance is about to end ([`Cause::ends_instance`]).
 //! 4. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count. For the wait for
-//!    daemons after the registration it is `ready.deadline`.
+//!    the conditions of `ready.*` after the registration it is `ready.deadline`.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
 //! ([`EARLIER_LAYERS`]), user data that explains it ([`USER_DATA`]), or a note on a ready instance ([`NOTES`]).
@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::conditions::missing_conditions;
 use crate::causes::{Cause, Class, Diagnosis, FoundCause, Layer, asks_for_user_data, diagnose, notes, nothing_fits};
 use crate::evidence::Evidence;
 use crate::readiness::{Registration, registered};
@@ -28,6 +29,8 @@ use crate::verdict::{Ready, Verdict};
 const USER_DATA_WAIT: Duration = Duration::from_secs(3);
 /// How long a final cause is held back until the probes of the host and the network have finished once.
 const EARLIER_LAYERS_WAIT: Duration = Duration::from_secs(4);
+/// How long after `ready.deadline` the call that allows tasks is repeated.
+const ALLOW_TIME: Duration = Duration::from_secs(60);
 /// How long after the start of verify a ready verdict is held back until the probe of the host has finished once.
 const NOTES_WAIT: Duration = Duration::from_millis(500);
 
@@ -42,7 +45,7 @@ pub(super) struct WaitState {
     supported_since: BTreeMap<&'static str, Instant>,
     /// Since when some cause has been final.
     final_since: Option<Instant>,
-    waits_for_daemons: bool,
+    waits_for_conditions: bool,
 }
 
 impl WaitState {
@@ -55,31 +58,44 @@ impl WaitState {
             deadline,
             supported_since: BTreeMap::new(),
             final_since: None,
-            waits_for_daemons: false,
+            waits_for_conditions: false,
         }
     }
 
     /// Restarts the wait for the expectation of another run.
     pub(super) fn restart(&mut self, limit: Duration) {
         (self.limit, self.deadline) = (limit, Deadline::after(limit));
-        self.waits_for_daemons = false;
+        self.waits_for_conditions = false;
     }
 
-    /// Whether tasks are allowed when the deadline passes, so that it is not the end.
+    /// Whether the instance is ready when the deadline passes, so that it is not the end.
     fn allows_at_deadline(&self, evidence: &Evidence) -> bool {
         let conditions = evidence.expectation.as_ref().and_then(|expected| expected.ready.as_ref());
-        let hold = evidence.task_hold.as_ref().filter(|hold| !hold.deadline_passed);
-        self.waits_for_daemons && hold.is_some() && conditions.is_some_and(|ready| ready.allows_after_deadline())
+        let allows = conditions.is_some_and(|ready| ready.allows_after_deadline());
+        self.waits_for_conditions && allows && !evidence.is_ready_without
     }
 
-    /// Begins the wait for daemons, or its last part.
-    pub(super) fn begin_daemons(&mut self, limit: Duration) {
+    /// Begins the wait for the conditions of `ready.*`, or its last part.
+    fn begin_conditions(&mut self, limit: Duration) {
         self.restart(limit);
-        self.waits_for_daemons = true;
+        self.waits_for_conditions = true;
     }
 
-    pub(super) fn waits_for_daemons(&self) -> bool {
-        self.waits_for_daemons
+    /// The wait for the conditions begins with the registration. After its limit, the instance is ready without them if the
+    /// settings say so.
+    pub(super) fn follow_conditions(&mut self, evidence: &mut Evidence) {
+        let Some(conditions) = evidence.expectation.as_ref().and_then(|expected| expected.ready.as_ref()) else {
+            return;
+        };
+        let (limit, allows) = (conditions.deadline, conditions.allows_after_deadline());
+        if !self.waits_for_conditions {
+            if registered(evidence).is_some() {
+                self.begin_conditions(limit);
+            }
+        } else if self.deadline().passed() && allows && !evidence.is_ready_without {
+            evidence.is_ready_without = true;
+            self.begin_conditions(ALLOW_TIME);
+        }
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -98,7 +114,7 @@ impl WaitState {
         evidence.waited = self.start.elapsed();
         evidence.observed_at = Some(SystemTime::now());
         evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
-        // If tasks are allowed at the deadline, it is not the end of the wait.
+        // If the instance is ready at the deadline in any case, it is not the end of the wait.
         evidence.timed_out = self.deadline.passed() && !self.allows_at_deadline(evidence);
         let diagnosis = diagnose(evidence);
         let now: Vec<&'static str> = diagnosis.found.iter().map(|finding| finding.cause.id).collect();
@@ -190,10 +206,11 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: bool) -> Verdict {
     let findings = diagnosis.found.clone();
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
-        let is_about_daemons = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
-        if is_about_daemons && is_verifying {
-            let finding = findings.into_iter().next();
-            return waiting(evidence, "the instance is registered, and its daemons do not run yet", finding);
+        let is_about_conditions = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
+        if is_about_conditions && is_verifying {
+            let missing = missing_conditions(evidence).unwrap_or_else(|| "`ready.*`".to_owned());
+            let text = format!("the instance is registered, and waits for {missing}");
+            return waiting(evidence, &text, findings.into_iter().next());
         }
         return first_broken(evidence, findings);
     }
@@ -231,7 +248,7 @@ pub fn verdict_of(evidence: &Evidence) -> Verdict {
     failed(evidence, diagnose(evidence).found)
 }
 
-/// The preliminary verdict while user data runs or the instance waits for daemons, with an id that changes with the verdict.
+/// The preliminary verdict while user data runs or the instance waits for the conditions of `ready.*`, with an id that changes with the verdict.
 /// User data may never end, so these are reported at once: a start that waits for itself, or cloud-init that hangs. Any other
 /// fault is reported after `limit`.
 pub(super) fn interim(
@@ -239,8 +256,8 @@ pub(super) fn interim(
     mut findings: Vec<FoundCause>,
     limit: Duration,
 ) -> Option<(String, Verdict)> {
-    if let Some(hold) = evidence.task_hold.as_ref().filter(|_| registered(evidence).is_some()) {
-        let text = format!("the instance is registered, and waits for {}", hold.waiting_for());
+    if let Some(missing) = missing_conditions(evidence) {
+        let text = format!("the instance is registered, and waits for {missing}");
         return Some((text.clone(), waiting(evidence, &text, None)));
     }
     if !evidence.held_by_user_data() {

@@ -9,18 +9,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::daemons::{ALL_CALLS, Question, boot_id, booted_at, by_arn};
-use super::give_up::WaitState;
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::agent::{AgentError, Claim, Task};
-use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, PlacedTask};
+use crate::boundary::aws::{Aws, AwsError, ContainerInstance, PlacedTask};
 use crate::evidence::Evidence;
 use crate::evidence::task_hold::{
     ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, KnownTasks, TaskHold, allows_tasks, is_allowed_by,
 };
 use crate::plan::ReadyConditions;
-use crate::readiness::{joined_other_cluster, registered, takes_tasks};
+use crate::readiness::{has_attributes, joined_other_cluster, registered, takes_tasks};
 use crate::retry::Deadline;
 
 /// The limit for one call, including the SDK's retries.
@@ -29,35 +28,11 @@ const CALL: Duration = Duration::from_secs(20);
 const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long the answer about the daemons is used: services can be created and deleted while verify waits.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// How long after `ready.deadline` the call that allows tasks is repeated.
-const ALLOW_TIME: Duration = Duration::from_secs(60);
-/// The time until a denied call is repeated: the policy may be attached later.
-const AFTER_DENIAL: Duration = Duration::from_secs(30);
 
 impl Evidence {
     /// The wait for daemons, if it is on.
     fn waits_for_daemons(&self) -> Option<(&ReadyConditions, &TaskHold)> {
-        Some((self.expectation.as_ref()?.ready.as_ref()?, self.task_hold.as_ref()?))
-    }
-}
-
-impl WaitState {
-    /// The wait for daemons begins with the registration and has a limit of its own. After it, tasks are allowed if the
-    /// settings say so.
-    pub(super) fn follow_hold(&mut self, evidence: &mut Evidence) {
-        let Some((conditions, _)) = evidence.waits_for_daemons() else { return };
-        let (limit, allows) = (conditions.deadline, conditions.allows_after_deadline());
-        if !self.waits_for_daemons() {
-            if registered(evidence).is_some() {
-                self.begin_daemons(limit);
-            }
-            return;
-        }
-        let hold = evidence.task_hold.as_mut().expect("the wait is on");
-        if self.deadline().passed() && allows && !hold.deadline_passed {
-            hold.deadline_passed = true;
-            self.begin_daemons(ALLOW_TIME);
-        }
+        Some((self.expectation.as_ref()?.waits_for_daemons()?, self.task_hold.as_ref()?))
     }
 }
 
@@ -107,7 +82,7 @@ impl<'a> Observer<'a> {
             return None;
         }
         let joined = evidence.joined_as();
-        let is_done = hold.all_run() || hold.deadline_passed;
+        let is_done = (hold.all_run() && has_attributes(evidence)) || evidence.is_ready_without;
         if let Some((cluster, arn)) = &joined
             && is_done
             && !takes_tasks(evidence)
@@ -176,7 +151,7 @@ impl<'a> Observer<'a> {
 
     /// Creates the evidence of the wait, and drops an error of the call that allows tasks if tasks are no longer allowed.
     pub(super) fn note_hold(&mut self) {
-        if self.evidence.expectation.as_ref().is_none_or(|expected| expected.ready.is_none()) {
+        if self.evidence.expectation.as_ref().is_none_or(|expected| expected.waits_for_daemons().is_none()) {
             self.evidence.task_hold = None;
             return;
         }
@@ -202,8 +177,9 @@ impl<'a> Observer<'a> {
     /// Forgets which daemons must run, because another run may have left other settings.
     pub(super) fn forget_daemons(&mut self) {
         self.hold.daemons_read = None;
+        self.evidence.is_ready_without = false;
         if let Some(hold) = &mut self.evidence.task_hold {
-            (hold.daemons, hold.deadline_passed) = (None, false);
+            hold.daemons = None;
         }
     }
 
@@ -266,12 +242,6 @@ impl<'a> Observer<'a> {
             hold.held_error = answer.err();
         } else {
             hold.allowed = Some(answer);
-        }
-    }
-
-    fn wait_after_denial(&mut self, probe: Probe, error: Option<&AwsError>) {
-        if error.is_some_and(|error| matches!(error.kind, AwsErrorKind::Denied { .. })) {
-            self.schedule_of(probe).for_each(|entry| entry.put_off(AFTER_DENIAL));
         }
     }
 }

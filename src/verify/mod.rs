@@ -3,6 +3,7 @@
 //! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host. With `ready.daemons` it sets an
 //! attribute of the container instance (`hold`).
 
+mod conditions;
 mod daemons;
 mod give_up;
 mod hold;
@@ -16,6 +17,7 @@ mod watched;
 
 use std::time::{Duration, Instant};
 
+use self::conditions::missing_conditions;
 use self::give_up::{WaitState, interim, judge};
 pub use self::give_up::{verdict_now, verdict_of};
 use self::observe::Observer;
@@ -24,10 +26,8 @@ pub use self::watched::{Asked, answer, describe, examine_watched, seen};
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;
-use crate::evidence::task_hold::TaskHold;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
-use crate::readiness::registered;
 use crate::retry::Deadline;
 use crate::verdict::Verdict;
 
@@ -76,7 +76,7 @@ pub async fn verdict(
             wait.restart(expectation.deadline);
             observer.expect(expectation);
         }
-        wait.follow_hold(&mut observer.evidence);
+        wait.follow_conditions(&mut observer.evidence);
         let diagnosis = wait.diagnose(&mut observer.evidence);
         // Both are asked: the first one starts probes.
         if wait.holds_back_final() && !(observer.has_examined() & observer.are_units_settled()) {
@@ -126,8 +126,7 @@ pub async fn examine(
 /// What verify waits for, as text for progress messages.
 fn waiting_for(evidence: &Evidence, findings: &[FoundCause]) -> String {
     if evidence.container_instance_arn().is_some() {
-        let hold = evidence.task_hold.as_ref().filter(|_| registered(evidence).is_some());
-        return hold.map_or_else(|| "the agent's connection to ECS".to_owned(), TaskHold::waiting_for);
+        return missing_conditions(evidence).unwrap_or_else(|| "the agent's connection to ECS".to_owned());
     }
     if evidence.held_by_user_data() {
         return "the end of user data (cloud-final.service)".to_owned();

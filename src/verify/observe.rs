@@ -237,7 +237,11 @@ impl<'a> Observer<'a> {
             }
             Probe::Lifecycle => !registered || evidence.is_disconnected(),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
-            Probe::Registration => registered && !denied(&evidence.container_instance),
+            Probe::Registration => {
+                let waits = || evidence.expectation.as_ref().is_some_and(|one| one.waits_for_attributes().is_some());
+                registered && (!denied(&evidence.container_instance) || waits())
+            }
+            Probe::AccountSetting => self.matters_for_attributes(),
             Probe::UserData => !registered || asks_for_user_data(evidence),
             Probe::HostState => {
                 !registered || evidence.stays_disconnected() || joined_other_cluster(evidence).is_some()
@@ -277,6 +281,7 @@ impl<'a> Observer<'a> {
                 let region = expected.region.clone()?;
                 Box::pin(async move { Observation::Network(probe::network(host_clients, Some(&region)).await) })
             }
+            Probe::AccountSetting => self.account_setting(expected.region.clone()?),
             Probe::Cluster => describe_cluster(host_clients, expected)?,
             Probe::Registration => describe_container_instance(host_clients, expected, self.evidence.joined_as()?)?,
             Probe::UserData => {
@@ -333,6 +338,7 @@ impl<'a> Observer<'a> {
                 evidence.container_instance = Some(answer);
                 let clock_skew = self.host_clients.opened_aws().and_then(|aws| aws.clock_ahead());
                 evidence.network_path.api_clock_skew = clock_skew;
+                self.note_description();
             }
             Observation::BlockingStart(found, long_run) => {
                 evidence.oldest_process = long_run;
@@ -341,6 +347,7 @@ impl<'a> Observer<'a> {
             Observation::UserData(answer) => evidence.user_data = Some(answer),
             Observation::HostState(host) => evidence.host = *host,
             Observation::NetworkPath(network_path) => self.note_network_path(*network_path),
+            Observation::AccountSetting(answer) => self.note_account_setting(answer),
             Observation::Daemons(answer) => self.note_daemons(answer),
             Observation::AgentTasks(answer) => self.note_agent_tasks(answer),
             Observation::PlacedTasks(asked, answer) => self.note_placed_tasks(asked, answer),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
+use super::conditions::observe_attributes;
 use super::daemons::observe_once;
 use super::logs::{CONTAINER, container_log, read_logs};
 use crate::boundary::HostClients;
@@ -162,6 +163,7 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
     }
     if let Some(region) = expected.region.as_deref().or(region) {
         evidence.task_hold = observe_once(host_clients, evidence, region, Deadline::after(PROBE)).await;
+        observe_attributes(host_clients, evidence, region, Deadline::after(PROBE)).await;
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
     if evidence.is_described_as_disconnected() && evidence.logs_connections() && !evidence.has_connected() {

@@ -41,6 +41,8 @@ pub(super) enum Observation {
     Network(Option<EndpointConnection>),
     Cluster(Result<DescribedClusters, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
+    /// Whether trunking is on.
+    AccountSetting(Result<bool, AwsError>),
     BlockingStart(Option<(u32, String)>, Option<OldestProcess>),
     UserData(Result<UserData, ImdsError>),
     HostState(Box<HostState>),
@@ -66,6 +68,7 @@ impl Observation {
             Observation::Network(_) => Some(Probe::Network),
             Observation::Cluster(_) => Some(Probe::Cluster),
             Observation::Registration(_) => Some(Probe::Registration),
+            Observation::AccountSetting(_) => Some(Probe::AccountSetting),
             Observation::BlockingStart(..) => Some(Probe::BlockingStart),
             Observation::UserData(_) => Some(Probe::UserData),
             Observation::HostState(_) => Some(Probe::HostState),
@@ -89,6 +92,7 @@ pub(super) enum Probe {
     Network,
     Cluster,
     Registration,
+    AccountSetting,
     BlockingStart,
     UserData,
     HostState,
@@ -108,7 +112,7 @@ pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(2);
 ///
 /// `Cluster` and `Registration` call ECS, which limits the calls of the whole account. An instance without a fault
 /// registers before the first run of `Cluster`; a fault that raises the question starts it at once.
-pub(super) const PROBES: [(Probe, Duration, Duration); 16] = [
+pub(super) const PROBES: [(Probe, Duration, Duration); 17] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
     (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
@@ -117,6 +121,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 16] = [
     (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
     (Probe::Cluster, Duration::from_secs(10), Duration::from_secs(30)),
     (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::AccountSetting, Duration::ZERO, Duration::from_secs(10)),
     (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
     (Probe::HostState, Duration::from_secs(1), Duration::from_secs(3)),
@@ -234,9 +239,12 @@ impl Schedule {
     fn interval(&self, pace: Pace) -> Duration {
         match self.probe {
             Probe::Introspection => pace.introspection(),
-            Probe::Cluster | Probe::Registration | Probe::Daemons | Probe::PlacedTasks | Probe::TaskAttribute => {
-                jittered(self.every * 2)
-            }
+            Probe::Cluster
+            | Probe::Registration
+            | Probe::AccountSetting
+            | Probe::Daemons
+            | Probe::PlacedTasks
+            | Probe::TaskAttribute => jittered(self.every * 2),
             _ => self.every,
         }
     }

@@ -249,17 +249,15 @@ fn doctor_names_a_daemon_that_does_not_run() {
     assert!(doctor.stdout.contains("daemons run: `log`, `mesh`"), "{doctor:?}");
 }
 
-#[test]
-fn while_it_waits_status_says_for_what() {
-    let stuck = Service { starts_after: None, ..Service::daemon("mesh") };
-    let instance = with([stuck]);
-    let running = instance.start(&["run", "--wait", "--set", ALL_DAEMONS, "--set", "ready.deadline=20s"]);
+/// Waits until the verdict is that the registered instance waits for `what`.
+pub(crate) fn wait_until_it_waits_for(instance: &Instance, what: &str) {
+    let expected = format!("waiting: the instance is registered, and waits for {what}");
     let begun = Instant::now();
     loop {
         let status = std::fs::read_to_string(instance.disk.path("run/ecs-bootstrap/status.json")).unwrap_or_default();
         let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
         let text = status["text"].as_str().unwrap_or_default();
-        if text == "waiting: the instance is registered, and waits for the daemons `mesh` (its task is PENDING)" {
+        if text == expected {
             assert_eq!(status["verdict"], "waiting");
             assert!(status["container_instance_arn"].is_string(), "{status}");
             break;
@@ -267,6 +265,14 @@ fn while_it_waits_status_says_for_what() {
         assert!(begun.elapsed() < Duration::from_secs(15), "{text}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn while_it_waits_status_says_for_what() {
+    let stuck = Service { starts_after: None, ..Service::daemon("mesh") };
+    let instance = with([stuck]);
+    let running = instance.start(&["run", "--wait", "--set", ALL_DAEMONS, "--set", "ready.deadline=20s"]);
+    wait_until_it_waits_for(&instance, "the daemons `mesh` (its task is PENDING)");
     instance.aws.change(|aws| aws.tasks.iter_mut().for_each(|task| task.service.starts_after = Some(Duration::ZERO)));
     assert_eq!(running.wait().code, Some(0));
 }

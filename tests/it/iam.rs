@@ -65,6 +65,8 @@ fn each_setting_adds_the_statements_that_it_needs() {
                 "ReadTasks",
             ],
         ),
+        ("ready.attributes=zone", &[]),
+        ("ready.attributes=auto,zone", &["ReadWhetherTrunkingIsOn"]),
     ] {
         let with = sids(&policy(&instance, &["tags.api=never", setting]));
         let found: Vec<&String> = with.difference(&least).collect();
@@ -107,7 +109,7 @@ fn resources_are_named_by_the_facts_of_the_instance() {
     }
 }
 
-/// The role of `cluster.yaml` serves every setting except `ready.daemons`; what tasks need is not in the policy.
+/// The role of `cluster.yaml` serves every setting except `ready.*`; what tasks need is not in the policy.
 #[test]
 fn with_all_settings_it_has_the_actions_of_the_role_in_the_template() {
     let settings = [

@@ -10,6 +10,8 @@ pub mod support;
 
 /// Rules of the source tree: which module imports, waits or prints.
 mod architecture;
+/// `ready.attributes`: the attributes that the container instance must have.
+mod attributes;
 /// Bad input of every kind: one error, its exit code, and `ecs.config` never damaged.
 mod bad_input;
 /// Limits of time and memory of the release binary; see the module.

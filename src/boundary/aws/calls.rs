@@ -74,6 +74,8 @@ pub struct ContainerInstance {
     pub attributes: BTreeMap<String, String>,
     /// The id of the EC2 instance.
     pub ec2_instance_id: Option<String>,
+    /// How many GPUs the agent has registered.
+    pub gpus: usize,
 }
 
 /// The URLs that the agent connects to, in the answer of DiscoverPollEndpoint.
@@ -232,6 +234,8 @@ fn cluster(cluster: aws_sdk_ecs::types::Cluster) -> Cluster {
 
 fn container_instance(instance: aws_sdk_ecs::types::ContainerInstance) -> ContainerInstance {
     let attributes = instance.attributes.unwrap_or_default().into_iter();
+    let resources = instance.registered_resources.unwrap_or_default().into_iter();
+    let gpus = resources.filter(|resource| resource.name.as_deref() == Some("GPU"));
     ContainerInstance {
         arn: instance.container_instance_arn.unwrap_or_default(),
         status: instance.status.unwrap_or_default(),
@@ -240,5 +244,6 @@ fn container_instance(instance: aws_sdk_ecs::types::ContainerInstance) -> Contai
         agent_version: instance.version_info.and_then(|version| version.agent_version),
         attributes: attributes.map(|attribute| (attribute.name, attribute.value.unwrap_or_default())).collect(),
         ec2_instance_id: instance.ec2_instance_id,
+        gpus: gpus.map(|gpu| gpu.string_set_value.unwrap_or_default().len()).sum(),
     }
 }

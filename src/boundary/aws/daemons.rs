@@ -1,5 +1,5 @@
-//! The calls of ECS about the tasks that must run before an instance takes others (`ready.daemons`), and about the attribute
-//! that allows it to take them.
+//! The calls of ECS for the conditions of `ready.*`: about the tasks that must run before an instance takes others, the
+//! attribute that allows it to take them, and the account setting that decides whether it has a trunk interface.
 //!
 //! In: names, and a deadline. Out: plain values, with only the fields that are used: of a task definition, never an
 //! environment. A paged call reads all pages. Nothing is cached. The calls use the JSON protocol and not the SDK, whose six
@@ -164,6 +164,14 @@ impl Aws {
             tasks.extend(items(&answer["tasks"]).map(placed_task));
         }
         Ok(tasks)
+    }
+
+    /// Whether the account setting `awsvpcTrunking` is on for the caller: `ecs:ListAccountSettings`.
+    pub async fn is_trunking_on(&self, deadline: Deadline) -> Result<bool, AwsError> {
+        let body = json!({"name": "awsvpcTrunking", "effectiveSettings": true});
+        let answer = self.json(ECS, None, "ecs:ListAccountSettings", &body, Some("settings"), deadline).await?;
+        let mut values = items(&answer["settings"]).filter_map(|setting| setting["value"].as_str());
+        Ok(values.any(|value| matches!(value, "enabled" | "on")))
     }
 
     /// Sets attributes of a container instance, at most ten: `ecs:PutAttributes`.

@@ -10,8 +10,8 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, boolean, cluster, daemons, duration, name, prefix, reserved_memory, switch, tag_pairs, tags_api,
-    tags_cluster, tags_settings, texts, url, window,
+    at_deadline, attributes, boolean, cluster, daemons, duration, name, prefix, reserved_memory, switch, tag_pairs,
+    tags_api, tags_cluster, tags_settings, texts, url, window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -225,19 +225,27 @@ pub static ALL: &[Setting] = &[
          constraint `attribute:ecs-bootstrap.tasks == allowed`"
     ),
     setting!(
+        "ready.attributes",
+        ready.attributes,
+        attributes,
+        "`none`, `auto`, and `NAME` or `NAME=VALUE` of attributes (an array, or separated by commas)",
+        "the attributes that the container instance must have before it is ready; auto: those in ECS_INSTANCE_ATTRIBUTES, the \
+         logging drivers in ECS_AVAILABLE_LOGGING_DRIVERS, the GPUs, and the trunk interface where `awsvpcTrunking` is on"
+    ),
+    setting!(
         "ready.deadline",
         ready.deadline,
         duration,
         "a duration such as `5m`, at most `1day`",
-        "how long to wait for the daemons after the registration"
+        "how long to wait for the daemons and the attributes after the registration"
     ),
     setting!(
         "ready.at-deadline",
         ready.at_deadline,
         at_deadline,
         "`fail` or `allow`",
-        "what happens if a daemon does not run at `ready.deadline`: the verdict is a failure and no tasks are allowed, or \
-         the instance is ready with a note"
+        "what happens if a daemon does not run or an attribute is missing at `ready.deadline`: the verdict is a failure \
+         and no tasks are allowed, or the instance is ready with a note"
     ),
     setting!(
         "watch.enable",

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::raw::Raw;
 use crate::agent_variables;
-use crate::settings::{AtDeadline, Daemons, ReservedMemory, Secret, Switch, TagsApi, TagsCluster, TagsSettings};
+use crate::settings::{
+    AtDeadline, Daemons, ReadyAttributes, ReservedMemory, Secret, Switch, TagsApi, TagsCluster, TagsSettings,
+};
 
 pub(super) fn text(raw: &Raw) -> Option<&str> {
     match raw {
@@ -145,6 +147,28 @@ pub(super) fn daemons(raw: &Raw) -> Option<Daemons> {
             Some(Daemons::Named(names.into_iter().collect()))
         }
     }
+}
+
+/// Names of attributes, each with or without a value, by the rules for custom attributes (Amazon ECS API Reference,
+/// "Attribute"), and `auto`.
+pub(super) fn attributes(raw: &Raw) -> Option<ReadyAttributes> {
+    let mut attributes = ReadyAttributes::default();
+    if text(raw) == Some("none") {
+        return Some(attributes);
+    }
+    for one in texts(raw).filter(|all| !all.is_empty())? {
+        let (name, value) = one.split_once('=').map_or((one.as_str(), None), |(name, value)| (name, Some(value)));
+        let is_valid = agent_variables::is_attribute(name, value.unwrap_or_default());
+        match (name, value) {
+            ("auto", None) => attributes.auto = true,
+            _ if !is_valid || matches!(name, "none" | "auto") => return None,
+            _ => {
+                let other = attributes.named.insert(name.to_owned(), value.map(str::to_owned));
+                other.is_none().then_some(())?;
+            }
+        }
+    }
+    Some(attributes)
 }
 
 pub(super) fn at_deadline(raw: &Raw) -> Option<AtDeadline> {

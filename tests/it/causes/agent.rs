@@ -258,6 +258,7 @@ fn known(status: &str) -> Instance {
     instance.imds.change(|imds| own.clone_from(&imds.instance_id));
     instance.aws.change(|aws| {
         aws.container_instances.push(crate::support::aws::ContainerInstance {
+            gpus: 0,
             arn: "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/saved".into(),
             cluster: "prod".into(),
             instance_id: own,

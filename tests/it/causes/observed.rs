@@ -132,6 +132,7 @@ fn registered(evidence: &mut Evidence) {
     };
     evidence.introspection = Some(Ok(metadata));
     evidence.container_instance = Some(Ok(Some(ContainerInstance {
+        gpus: 0,
         arn: ARN.to_owned(),
         status: "ACTIVE".to_owned(),
         status_reason: None,

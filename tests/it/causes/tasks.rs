@@ -1,7 +1,8 @@
-//! Causes of a registered instance that takes no tasks: `ready.daemons`.
+//! Causes of a registered instance that takes no tasks: `ready.*`.
 
 use super::{ExpectedCause, ExpectedNote, run};
 use crate::daemons::with;
+use crate::support::Instance;
 use crate::support::aws::Fault;
 use crate::support::aws::tasks::Service;
 use std::time::Duration;
@@ -65,6 +66,18 @@ fn a_call_that_fails_is_named() {
         let outcome = run(&instance, &[ALL_DAEMONS, SOON]);
         ExpectedCause("hold-call-failed", 11, &format!("ecs:{operation}")).check(&instance, &outcome);
     }
+}
+
+#[test]
+fn an_attribute_that_is_missing_is_named() {
+    let instance = Instance::new();
+    let outcome = run(&instance, &["ready.attributes=zone", SOON]);
+    ExpectedCause("attributes-missing", 13, "`zone`: the container instance has no such attribute")
+        .check(&instance, &outcome);
+    let denied = Fault::denied("ecs:DescribeContainerInstances");
+    let instance = Instance::new().aws_fault("DescribeContainerInstances", denied);
+    let outcome = run(&instance, &["ready.attributes=zone", SOON]);
+    ExpectedCause("attributes-denied", 22, "ecs:DescribeContainerInstances: denied").check(&instance, &outcome);
 }
 
 #[test]

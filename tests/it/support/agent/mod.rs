@@ -61,6 +61,8 @@ pub struct Behaviour {
     pub never_connects: bool,
     /// ECS rejects the attributes: exits with 5.
     pub attributes_rejected: bool,
+    /// A logging driver that docker does not support.
+    pub unsupported_driver: &'static str,
     pub empty_arn: bool,
     pub garbage_introspection: bool,
     /// Its tasks: number and `KnownStatus`.
@@ -453,12 +455,27 @@ impl Surroundings {
         for key in ["ECS_CONTAINER_INSTANCE_TAGS", "ECS_INSTANCE_ATTRIBUTES"] {
             let text = config.get(key).map(|text| text.trim()).filter(|text| !text.is_empty()).unwrap_or("{}");
             match serde_json::from_str(text) {
-                Ok(map) if key == "ECS_INSTANCE_ATTRIBUTES" => return Ok(map),
+                Ok(map) if key == "ECS_INSTANCE_ATTRIBUTES" => {
+                    let drivers = self.drivers(config).into_iter();
+                    return Ok(drivers.chain(map).collect::<BTreeMap<String, String>>());
+                }
                 Ok::<BTreeMap<String, String>, _>(_) => {}
                 Err(_) => return Err(format!("Invalid format for {key}. Expected a json hash: invalid character")),
             }
         }
         Ok(BTreeMap::new())
+    }
+
+    /// The attribute of each logging driver that docker supports.
+    fn drivers(&self, config: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        const DEFAULT: &str = r#"["json-file","syslog","awslogs","fluentd","none"]"#;
+        let configured = config.get("ECS_AVAILABLE_LOGGING_DRIVERS").map_or(DEFAULT, String::as_str);
+        let drivers: Vec<String> = serde_json::from_str(configured).unwrap_or_default();
+        let unsupported = lock(&self.behaviour).unsupported_driver;
+        let supported = drivers.into_iter().filter(|driver| driver != unsupported);
+        supported
+            .map(|driver| (format!("com.amazonaws.ecs.capability.logging-driver.{driver}"), String::new()))
+            .collect()
     }
 
     fn exit(&self, code: i32, message: &str, error: &str) -> Exit {

@@ -33,6 +33,7 @@ pub struct ContainerInstance {
     pub status: String,
     pub agent_connected: bool,
     pub attributes: Tags,
+    pub gpus: usize,
 }
 
 /// A fault of an operation.
@@ -106,6 +107,11 @@ pub struct State {
     pub tasks: Vec<tasks::PlacedTask>,
     /// Name and value of each attribute that was set.
     pub put_attributes: Vec<(String, String)>,
+    /// The account setting `awsvpcTrunking`, and whether ECS then attaches a trunk interface to a new instance.
+    pub is_trunking_on: bool,
+    pub attaches_trunk: bool,
+    /// The GPUs that the agent registers.
+    pub gpus: usize,
     /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
@@ -132,6 +138,8 @@ impl State {
             return Ok(old.arn.clone());
         }
         let id = format!("{:032x}", 0x0123_abcd_u64 + self.container_instances.len() as u64);
+        let trunk = self.is_trunking_on && self.attaches_trunk;
+        let trunk = trunk.then(|| ("ecs.awsvpc-trunk-id".to_owned(), "0f0f-0f0f".to_owned()));
         let arn = format!("arn:aws:ecs:eu-west-1:111122223333:container-instance/{name}/{id}");
         self.container_instances.push(ContainerInstance {
             arn: arn.clone(),
@@ -139,7 +147,8 @@ impl State {
             instance_id: instance_id.into(),
             status: "ACTIVE".into(),
             agent_connected: false,
-            attributes,
+            attributes: attributes.into_iter().chain(trunk).collect(),
+            gpus: self.gpus,
         });
         Ok(arn)
     }
@@ -361,7 +370,11 @@ impl ContainerInstance {
             }
             _ => "",
         };
-        json!({"containerInstanceArn": self.arn, "ec2InstanceId": self.instance_id, "status": self.status,
+        let gpus: Vec<String> = (0..self.gpus).map(|number| format!("GPU-{number}")).collect();
+        let gpus = (!gpus.is_empty()).then(|| json!({"name": "GPU", "type": "STRINGSET", "stringSetValue": gpus}));
+        let cpu = json!({"name": "CPU", "type": "INTEGER", "integerValue": 2048});
+        let resources: Vec<Value> = [cpu].into_iter().chain(gpus).collect();
+        json!({"containerInstanceArn": self.arn, "registeredResources": resources, "ec2InstanceId": self.instance_id, "status": self.status,
             "statusReason": reason,
             "agentConnected": self.agent_connected, "attributes": attributes, "version": 1,
             "versionInfo": {"agentVersion": "1.106.1", "dockerVersion": "DockerVersion: 25.0.16"}})

@@ -168,6 +168,11 @@ impl State {
                 }
                 Ok(json!({"attributes": body["attributes"]}))
             }
+            "ListAccountSettings" => {
+                let value = if self.is_trunking_on { "enabled" } else { "disabled" };
+                let setting = json!({"name": "awsvpcTrunking", "value": value, "type": "user"});
+                Ok(json!({"settings": [setting]}))
+            }
             _ => missing("UnknownOperationException", ""),
         }
     }

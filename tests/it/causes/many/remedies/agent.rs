@@ -272,6 +272,7 @@ fn registered(instance: Instance, status: &str) -> Instance {
     let (own, status) = (own_id(&instance), status.to_owned());
     instance.aws.change(|aws| {
         aws.container_instances.push(ContainerInstance {
+            gpus: 0,
             arn: SAVED.into(),
             cluster: "prod".into(),
             instance_id: own,
