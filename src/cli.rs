@@ -110,7 +110,7 @@ pub enum HostCommand {
     Doctor(Doctor),
     /// Print the last verdict of this boot
     Status,
-    /// Check once whether the agent is still connected, and report the cause if not (for ecs-bootstrap-watch.timer)
+    /// Check once that the agent is still connected, and let attributes follow the tags (for ecs-bootstrap-watch.timer)
     Watch,
     /// Show when each part of this boot began and ended, and what it waited for; needs no earlier run, changes nothing
     Timeline(Timeline),

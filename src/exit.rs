@@ -72,7 +72,7 @@ impl Exit {
         (Exit::Imds, "the instance metadata service does not answer"),
         (Exit::Aws, "an AWS API failed, or could not be reached"),
         (Exit::Systemd, "a systemd job did not end, or docker did not start in time"),
-        (Exit::NotRegistered, "the instance did not register, or its daemons did not run, in time"),
+        (Exit::NotRegistered, "the instance did not register in time, or did not fulfil `ready.*` in time"),
         (Exit::Settings, "a setting or `ecs.config` is not valid"),
         (Exit::Cluster, "the cluster: none is named, it was not found, or it is not the expected one"),
         (Exit::Permission, "identity or permission is missing, or IMDS is disabled"),

@@ -9,10 +9,12 @@ use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 
 use crate::boundary::disk::{Disk, DiskError};
+use crate::boundary::kernel;
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
+use crate::followed_tags::FollowedTags;
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -189,6 +191,30 @@ pub(crate) fn gpu_devices(disk: &Disk) -> usize {
 fn numbered(entries: &[String], name: &str) -> usize {
     let is_numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
     entries.iter().filter(|entry| entry.strip_prefix(name).is_some_and(is_numbered)).count()
+}
+
+/// The id of this boot; `None` if it is not known. A container has the id of its kernel's boot, so that the start of PID 1 is
+/// added.
+pub fn boot_id(disk: &Disk) -> Option<String> {
+    let bytes = disk.read("/proc/sys/kernel/random/boot_id", 64).ok()??;
+    let id = String::from_utf8_lossy(&bytes);
+    let id = Some(id.trim()).filter(|id| !id.is_empty())?;
+    Some(format!("{id}.{}", kernel::init_started(disk).unwrap_or_default()))
+}
+
+/// Where the state of attributes that follow tags is stored.
+pub const FOLLOWED_TAGS: &str = "/var/lib/ecs-bootstrap/attributes.json";
+
+/// What is known about attributes that follow tags; `None` if nothing is.
+pub fn followed_tags(disk: &Disk) -> Option<FollowedTags> {
+    let bytes = read_or_log(disk, FOLLOWED_TAGS)?;
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.inspect_err(|error| tracing::debug!(%error, path = FOLLOWED_TAGS, "invalid state ignored")).ok()
+}
+
+/// The same, if a check of this boot has stored it.
+pub fn followed_tags_of_this_boot(disk: &Disk) -> Option<FollowedTags> {
+    followed_tags(disk).filter(|known| known.boot.is_some() && known.boot == boot_id(disk))
 }
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is

@@ -63,6 +63,7 @@ pub mod effects;
 pub mod evidence;
 pub mod exit;
 pub mod facts;
+pub mod followed_tags;
 pub mod gather;
 pub mod host;
 pub mod journal;

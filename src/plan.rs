@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
 use crate::facts::WriteRecord;
+use crate::followed_tags::FollowRules;
 use crate::redaction;
 use crate::settings::{AtDeadline, Daemons, Rank, ReadyAttributes, Settings, Source, Sourced, Switch, Warning};
 
@@ -177,6 +178,9 @@ pub struct Expectation {
     /// What must be true before the instance takes tasks; `None` if the registration is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadyConditions>,
+    /// The tags that attributes follow; `None` if that is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<FollowRules>,
     /// What `watch` observes after the verification; `None` if it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchRules>,
@@ -225,9 +229,10 @@ pub struct ReadyConditions {
     /// The attributes that the container instance must have.
     #[serde(default, skip_serializing_if = "ReadyAttributes::is_empty")]
     pub attributes: ReadyAttributes,
-    /// Whether `derive.gpu` is not `off`: then `attributes.auto` includes the GPUs of the host.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub expects_gpus: bool,
+    /// How many GPUs must be registered at least, beside one for each device of the host (`attributes.auto`); `None` if GPUs
+    /// are not expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_gpus: Option<usize>,
     /// How long to wait for both after the registration.
     pub deadline: Duration,
     /// What happens after that.
@@ -255,7 +260,10 @@ impl ReadyConditions {
         is_on.then(|| ReadyConditions {
             daemons: ready.daemons.value.clone(),
             attributes: ready.attributes.value.clone(),
-            expects_gpus: ready.attributes.value.auto && settings.derive.gpu.value != Switch::Off,
+            min_gpus: match settings.derive.gpu.value {
+                Switch::Off => None,
+                switch => ready.attributes.value.auto.then_some(usize::from(switch == Switch::On)),
+            },
             deadline: ready.deadline.value,
             at_deadline: ready.at_deadline.value,
         })

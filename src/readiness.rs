@@ -9,8 +9,8 @@
 //! 5. With `ready.attributes`: it has these attributes ([`has_attributes`]).
 //! 6. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
 //!
-//! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
-//! and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
+//! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough unless
+//! there is a condition 5, and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
 //! many instances that start together would otherwise wait for each other. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active
 //! while the agent exits again and again.
 

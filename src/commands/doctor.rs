@@ -117,6 +117,10 @@ impl CommandContext {
         let region = self.expectation_without_plan.get().and_then(|expected| expected.region.as_deref());
         let examined = verify::examine(&self.host_clients, &systemd, expectation, region, error);
         let mut evidence = Box::pin(examined).await;
+        let stored = report::stored_or_log(&self.host_clients.disk);
+        let is_ready = stored.is_some_and(|stored| stored.verdict == VerdictState::Ready);
+        let conditions = evidence.expectation.as_ref().and_then(|expected| expected.waits_for_attributes());
+        evidence.is_ready_without = is_ready && conditions.is_some_and(|conditions| conditions.allows_after_deadline());
         let is_early_start = |warning: &&Warning| warning.id() == warning::EARLY_START.id;
         evidence.early_start = plan
             .as_ref()

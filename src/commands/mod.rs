@@ -9,6 +9,7 @@ mod after_user_data;
 mod check;
 mod doctor;
 mod explain;
+mod follow_tags;
 mod guard;
 mod handover;
 mod output;

@@ -130,10 +130,13 @@ impl CommandContext {
             tracing::warn!(error = error_chain(&error), "early start failed; the agent waits for user data");
         }
         log_applied(&plan, &applied);
-        if plan.expectation.watch.is_some() {
+        if plan.expectation.watch.is_some() || plan.expectation.follow.is_some() {
             let started = handover::start_watch(&self.host_clients, systemd.as_ref(), self.program.as_deref()).await;
             if let Err(error) = started {
-                tracing::warn!(error = error_chain(&error), "the agent is not watched: its timer was not started");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "the agent is not watched, and no attribute follows a tag: the timer was not started"
+                );
             }
         }
         Ok((plan, applied, systemd))

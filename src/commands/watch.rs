@@ -1,4 +1,5 @@
-//! `watch`: one check of an instance whose verification has ended. `ecs-bootstrap-watch.timer` runs it every 20 s.
+//! `watch`: one check of an instance whose verification has ended. `ecs-bootstrap-watch.timer` runs it every 20 s. First,
+//! attributes follow the tags (`follow_tags`).
 //!
 //! In: what the last run expects, the stored verdict, and the state of the checks before. Out: the new state, and if a fault has
 //! lasted for `watch.window`, a new verdict, which is reported like that of `verify`. A fault that becomes due before the next
@@ -59,14 +60,20 @@ impl CommandContext {
         let Some(expectation) = expectation else {
             return Ok(self.not_checked("waiting", "ecs-bootstrap has not run in this boot"));
         };
-        let Some(rules) = expectation.watch.clone() else {
+        if expectation.watch.is_none() && expectation.follow.is_none() {
             self.stop_timer().await;
             return Ok(self.not_checked("off", "`watch.enable` is off"));
-        };
+        }
         let _lock = match disk.lock(LOCK_FILE_OF_WATCH) {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => return Ok(self.not_checked("busy", "another check runs")),
             Err(error) => return Err(StageError::Write(error)),
+        };
+        if let Some(rules) = &expectation.follow {
+            self.follow_tags(&expectation, rules).await;
+        }
+        let Some(rules) = expectation.watch.clone() else {
+            return Ok(self.not_checked("off", "`watch.enable` is off; attributes follow the tags"));
         };
         let Some(stored) = self.final_verdict() else {
             return Ok(self.not_checked("waiting", "the verification has not ended"));

@@ -2,12 +2,13 @@
 //! check for warm pools, reserved memory, tag propagation, attributes from tags. GPU and Neuron support is in
 //! [`super::gpu`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gpu::{gpu, neuron};
 use super::switched_key::switched_key;
 use crate::agent_variables;
 use crate::facts::Facts;
+use crate::followed_tags::FollowRules;
 use crate::plan::PlannedKey;
 use crate::settings::{ReservedMemory, Settings, Sourced, Warning, warning};
 
@@ -85,6 +86,34 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
             None
         }
     }
+}
+
+/// Which tags attributes follow after the registration. Names that are set by hand are not changed.
+pub(super) fn follow(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Option<FollowRules> {
+    let derive = &settings.derive;
+    if !derive.attributes_follow.value {
+        return None;
+    }
+    let by_hand: BTreeMap<String, String> = settings
+        .agent
+        .get(ATTRIBUTES)
+        .and_then(|value| serde_json::from_str(value.value.expose()).ok())
+        .unwrap_or_default();
+    let keys: BTreeSet<String> =
+        derive.attributes.value.iter().filter(|key| !by_hand.contains_key(*key)).cloned().collect();
+    let is_in_metadata = facts.tags.get().is_some_and(|tags| tags.place == "IMDS");
+    let why = match keys.is_empty() {
+        true => "`derive.attributes` has no tag that another source does not set",
+        false if !is_in_metadata => "the tags are not in instance metadata",
+        false => return Some(FollowRules { keys }),
+    };
+    let source = derive.attributes_follow.source.clone();
+    warnings.push(Warning::new(
+        &warning::ATTRIBUTES_DO_NOT_FOLLOW,
+        format!("no attribute follows a tag: {why}"),
+        Some(source),
+    ));
+    None
 }
 
 /// The value of the variable, or why the agent would not read it correctly.

@@ -51,6 +51,11 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
     }
+    if plan.expectation.follow.is_some() {
+        let change = ["ecs:DeleteAttributes", "ecs:PutAttributes"];
+        let all = names.in_cluster("container-instance");
+        statements.push(names.within_cluster(Statement::new("ChangeAttributesWithTheTags", &change, all)));
+    }
     statements
 }
 

@@ -28,7 +28,7 @@ mod watched;
 
 pub use self::acs_log::{DroppedConnections, LostConnection, acs_endpoint};
 pub use self::crash_loop::CrashLoop;
-pub use self::expected_attributes::AttributeState;
+pub use self::expected_attributes::{AttributeState, MissingAttribute};
 pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
@@ -51,6 +51,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{SystemdError, time_of};
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
+use crate::followed_tags::FollowedTags;
 use crate::plan::{Action, Expectation, Refusal};
 use crate::settings::SettingsError;
 
@@ -222,6 +223,8 @@ pub struct Evidence {
     pub task_hold: Option<TaskHold>,
     /// Whether the conditions of `ready.*` were not fulfilled at `ready.deadline`, and the instance is ready without them.
     pub is_ready_without: bool,
+    /// What is known in this boot about attributes that follow tags.
+    pub followed: Option<FollowedTags>,
     /// Whether the account setting `awsvpcTrunking` is on for the role; `None` if ECS was not asked.
     pub trunking: Option<Result<bool, AwsError>>,
     /// How many NVIDIA devices the host has; 0 if nothing asks for them.

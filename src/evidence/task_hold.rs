@@ -212,7 +212,7 @@ impl TaskHold {
 }
 
 /// The same text for each repetition of a failed call.
-fn without_time(error: &AwsError) -> String {
+pub fn without_time(error: &AwsError) -> String {
     redaction::line(&format!("{}: {}", error.operation, error.kind))
 }
 

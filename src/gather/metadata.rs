@@ -1,7 +1,7 @@
 //! Reads instance metadata: all values that the settings can use, in parallel.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -158,12 +158,33 @@ async fn instance_tags(
         (is_setting || is_attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
     };
     let others = listing.lines().map(str::trim).filter(is_needed);
-    let others = try_join_all(others.map(|key| async move {
+    let tags = tag_values(imds, others, deadline).await?.into_iter().chain(cluster).collect();
+    Ok(InstanceTags { place: "IMDS", tags })
+}
+
+/// The values of these tags. A tag that was removed after it was listed has none.
+async fn tag_values<'k>(
+    imds: &Imds,
+    keys: impl Iterator<Item = &'k str>,
+    deadline: Deadline,
+) -> Result<BTreeMap<String, String>, ImdsError> {
+    let values = try_join_all(keys.map(|key| async move {
         let value = imds.get(&format!("{TAGS}/{key}"), deadline).await?;
         Ok::<_, ImdsError>(value.map(|value| (key.to_owned(), text(value))))
     }));
-    let tags: BTreeMap<String, String> = others.await?.into_iter().flatten().chain(cluster).collect();
-    Ok(InstanceTags { place: "IMDS", tags })
+    Ok(values.await?.into_iter().flatten().collect())
+}
+
+/// The tags with these keys; `None` if instance metadata has no tags. It has none too if the last tag was removed.
+pub async fn tags_by_key(
+    imds: &Imds,
+    keys: &BTreeSet<String>,
+    deadline: Deadline,
+) -> Result<Option<BTreeMap<String, String>>, ImdsError> {
+    let Some(listing) = imds.get(TAGS, deadline).await? else { return Ok(None) };
+    let listing = text(listing);
+    let listed = listing.lines().map(str::trim).filter(|key| keys.contains(*key) && is_metadata_key(key));
+    tag_values(imds, listed.take(MAX_TAGS), deadline).await.map(Some)
 }
 
 /// The metric needs it too, because the time in a warm pool is not the time of a boot.

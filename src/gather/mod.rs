@@ -25,7 +25,7 @@ use crate::settings::merge::{ignored_cluster_tags, merge};
 use crate::settings::{Rank, Settings, Source, Warning, user_data, warning};
 
 pub use leftovers::leftovers;
-pub use metadata::InstanceMetadata;
+pub use metadata::{InstanceMetadata, tags_by_key};
 
 /// The result of gather: the settings of all ranks, and the facts.
 #[derive(Debug)]

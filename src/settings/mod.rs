@@ -162,6 +162,8 @@ pub struct Derive {
     pub propagate_tags: Sourced<Switch>,
     /// The keys of the instance tags that become attributes of the container instance.
     pub attributes: Sourced<Vec<String>>,
+    /// Whether these attributes are changed when the tags change.
+    pub attributes_follow: Sourced<bool>,
 }
 
 /// Where the verdict is sent outside of this host. By default it is not sent anywhere.
@@ -259,6 +261,7 @@ impl Default for Settings {
                 reserved_memory: default("derive.reserved-memory", ReservedMemory::Off),
                 propagate_tags: default("derive.propagate-tags", Switch::Off),
                 attributes: default("derive.attributes", Vec::new()),
+                attributes_follow: default("derive.attributes-follow", false),
             },
             ready: ReadySettings {
                 daemons: default("ready.daemons", Daemons::None),

@@ -60,6 +60,9 @@ warnings! {
     ATTRIBUTE_REFUSED: "attribute-refused",
         "A tag in `derive.attributes` cannot be an attribute of the container instance and is left out.",
         "Change the name or the value of the tag; the text says which rule of ECS it breaks.";
+    ATTRIBUTES_DO_NOT_FOLLOW: "attributes-do-not-follow",
+        "`derive.attributes-follow` has no effect: no tag in `derive.attributes` can be followed.",
+        "Turn on tags in instance metadata (`aws ec2 modify-instance-metadata-options --instance-metadata-tags enabled`), or correct `derive.attributes`.";
     ATTRIBUTES_NOT_MERGED: "attributes-not-merged",
         "No tag becomes an attribute, because `ECS_INSTANCE_ATTRIBUTES` that was set by hand cannot be merged with them.",
         "Make its value a JSON object of strings, without a backslash.";

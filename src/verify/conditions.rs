@@ -8,7 +8,7 @@ use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
-use crate::evidence::task_hold::TaskHold;
+use crate::evidence::task_hold::{TaskHold, without_time};
 use crate::evidence::{AttributeState, Evidence};
 use crate::host::gpu_devices;
 use crate::readiness::{has_attributes, registered, takes_tasks};
@@ -26,13 +26,12 @@ pub(super) fn missing_conditions(evidence: &Evidence) -> Option<String> {
     registered(evidence)?;
     let attributes = evidence.attribute_state().filter(|_| !has_attributes(evidence)).map(|state| match state {
         AttributeState::Missing(missing) => {
-            let names =
-                missing.iter().take(MAX_NAMED).map(|line| line.split_once(": ").map_or(&**line, |(name, _)| name));
-            format!("the attributes {}", names.collect::<Vec<_>>().join(", "))
+            let names: Vec<String> = missing.iter().take(MAX_NAMED).map(|one| format!("`{}`", one.name)).collect();
+            let more = missing.len().saturating_sub(MAX_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("the attributes {}{more}", names.join(", "))
         }
-        AttributeState::Unknown(Some(error)) | AttributeState::Denied(error) => {
-            format!("the attributes; so far: {error}")
-        }
+        AttributeState::Unknown(Some(error)) => format!("the attributes; so far: {}", without_time(error)),
         AttributeState::Unknown(None) | AttributeState::Complete => "the attributes".to_owned(),
     });
     let hold = evidence.task_hold.as_ref().filter(|_| !takes_tasks(evidence));
@@ -45,7 +44,8 @@ pub(super) fn missing_conditions(evidence: &Evidence) -> Option<String> {
 impl<'a> Observer<'a> {
     /// Whether it must be known if trunking is on.
     pub(super) fn matters_for_attributes(&self) -> bool {
-        self.evidence.must_ask_for_trunking() && !has_attributes(&self.evidence)
+        let is_known = matches!(self.evidence.trunking, Some(Ok(_)));
+        self.evidence.must_ask_for_trunking() && !is_known && !has_attributes(&self.evidence)
     }
 
     pub(super) fn account_setting(&self, region: String) -> Probing<'a> {
@@ -58,6 +58,12 @@ impl<'a> Observer<'a> {
     pub(super) fn note_account_setting(&mut self, answer: Result<bool, AwsError>) {
         self.wait_after_denial(Probe::AccountSetting, answer.as_ref().err());
         self.evidence.trunking = Some(answer);
+    }
+
+    /// Forgets what was found out for the expectation before.
+    pub(super) fn forget_attributes(&mut self) {
+        self.evidence.trunking = None;
+        note_gpus(self.host_clients, &mut self.evidence);
     }
 
     /// Notes what else is compared with a new description of the container instance.
@@ -74,22 +80,23 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// Adds what `ready.attributes` needs to a single observation, for doctor.
-pub(super) async fn observe_attributes(
+/// Whether trunking is on, for doctor; `None` if that does not matter.
+pub(super) async fn trunking_once(
     host_clients: &HostClients,
-    evidence: &mut Evidence,
+    evidence: &Evidence,
     region: &str,
     deadline: Deadline,
-) {
-    note_gpus(host_clients, evidence);
-    if evidence.must_ask_for_trunking() {
-        evidence.trunking = Some(is_trunking_on(host_clients, region, deadline).await);
+) -> Option<Result<bool, AwsError>> {
+    if !evidence.must_ask_for_trunking() {
+        return None;
     }
+    Some(is_trunking_on(host_clients, region, deadline).await)
 }
 
-fn note_gpus(host_clients: &HostClients, evidence: &mut Evidence) {
+/// Counts the GPUs of the host, if they matter.
+pub(super) fn note_gpus(host_clients: &HostClients, evidence: &mut Evidence) {
     let conditions = evidence.expectation.as_ref().and_then(|expected| expected.waits_for_attributes());
-    if conditions.is_some_and(|conditions| conditions.expects_gpus) {
+    if conditions.is_some_and(|conditions| conditions.min_gpus.is_some()) {
         evidence.gpu_devices = gpu_devices(&host_clients.disk);
     }
 }

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::boundary::HostClients;
 use crate::boundary::agent::Task;
 use crate::boundary::aws::{Aws, AwsError, DescribedService, TaskRequirements};
-use crate::boundary::disk::Disk;
 use crate::boundary::kernel;
 use crate::evidence::Evidence;
 use crate::evidence::task_hold::{Daemon, DaemonFault, KnownTasks, TaskHold};
+use crate::host::boot_id;
 use crate::retry::Deadline;
 
 /// The limit for all calls that find out which daemons must run here.
@@ -54,15 +54,6 @@ impl HoldState {
             saved.and_then(|saved| saved.cluster.clone().zip(saved.container_instance_arn.clone()));
         HoldState { earlier_registration, ..HoldState::default() }
     }
-}
-
-/// The id of this boot; `None` if it is not known. A container has the id of its kernel's boot, so that the start of PID 1 is
-/// added.
-pub(super) fn boot_id(disk: &Disk) -> Option<String> {
-    let bytes = disk.read("/proc/sys/kernel/random/boot_id", 64).ok()??;
-    let id = String::from_utf8_lossy(&bytes);
-    let id = Some(id.trim()).filter(|id| !id.is_empty())?;
-    Some(format!("{id}.{}", kernel::init_started(disk).unwrap_or_default()))
 }
 
 /// When this boot began by the clock of AWS, in seconds since 1970; `None` if that is not known.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::conditions::missing_conditions;
 use crate::causes::{Cause, Class, Diagnosis, FoundCause, Layer, asks_for_user_data, diagnose, notes, nothing_fits};
 use crate::evidence::Evidence;
-use crate::readiness::{Registration, registered};
+use crate::readiness::{Registration, has_attributes, registered};
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
@@ -205,11 +205,11 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 /// `is_verifying` is whether the last verdict was not final.
 pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: bool) -> Verdict {
     let findings = diagnosis.found.clone();
+    let missing = || missing_conditions(evidence).unwrap_or_else(|| "`ready.*`".to_owned());
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
         let is_about_conditions = findings.iter().all(|finding| finding.cause.layer == Layer::Tasks);
         if is_about_conditions && is_verifying {
-            let missing = missing_conditions(evidence).unwrap_or_else(|| "`ready.*`".to_owned());
-            let text = format!("the instance is registered, and waits for {missing}");
+            let text = format!("the instance is registered, and waits for {}", missing());
             return waiting(evidence, &text, findings.into_iter().next());
         }
         return first_broken(evidence, findings);
@@ -222,10 +222,11 @@ pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: boo
     }
     if evidence.container_instance_arn().is_some() {
         let text = match registered(evidence) {
-            Some(_) if is_verifying => "the instance is registered, and does not take tasks yet (`ready.daemons`)",
-            Some(_) => {
+            Some(_) if is_verifying => &*format!("the instance is registered, and waits for {}", missing()),
+            Some(_) if has_attributes(evidence) => {
                 "the daemons run now; `systemctl restart ecs-bootstrap-verify --no-block` allows tasks on the instance"
             }
+            Some(_) => &*format!("the instance is registered, and it is not known whether it has {}", missing()),
             None => "the instance is registered, but its agent is not connected",
         };
         return waiting(evidence, text, None);

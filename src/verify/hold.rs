@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::daemons::{ALL_CALLS, Question, boot_id, booted_at, by_arn};
+use super::daemons::{ALL_CALLS, Question, booted_at, by_arn};
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
@@ -18,6 +18,7 @@ use crate::evidence::Evidence;
 use crate::evidence::task_hold::{
     ALLOWED, ATTRIBUTE, BOOT_ATTRIBUTE, Daemon, HELD, KnownTasks, TaskHold, allows_tasks, is_allowed_by,
 };
+use crate::host::boot_id;
 use crate::plan::ReadyConditions;
 use crate::readiness::{has_attributes, joined_other_cluster, registered, takes_tasks};
 use crate::retry::Deadline;

@@ -22,7 +22,7 @@ use self::give_up::{WaitState, interim, judge};
 pub use self::give_up::{verdict_now, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
-pub use self::watched::{Asked, answer, describe, examine_watched, seen};
+pub use self::watched::{Asked, answer, cluster_of, container_instance_arn, describe, examine_watched, seen};
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;

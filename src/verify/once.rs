@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use super::conditions::observe_attributes;
+use super::conditions::{note_gpus, trunking_once};
 use super::daemons::observe_once;
 use super::logs::{CONTAINER, container_log, read_logs};
 use crate::boundary::HostClients;
@@ -15,7 +15,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::NetworkQuestions;
 use crate::evidence::{Evidence, StageError};
 use crate::facts::{Units, since};
-use crate::host::{agent_config, joined_cluster, saved_agent, units};
+use crate::host::{agent_config, followed_tags_of_this_boot, joined_cluster, saved_agent, units};
 use crate::plan::{Expectation, Refusal};
 use crate::probe;
 use crate::retry::{Deadline, within};
@@ -162,8 +162,14 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
         (evidence.network, evidence.cluster, evidence.container_instance) = (network, cluster, registration);
     }
     if let Some(region) = expected.region.as_deref().or(region) {
-        evidence.task_hold = observe_once(host_clients, evidence, region, Deadline::after(PROBE)).await;
-        observe_attributes(host_clients, evidence, region, Deadline::after(PROBE)).await;
+        note_gpus(host_clients, evidence);
+        let soon = Deadline::after(PROBE);
+        let observed = evidence as &Evidence;
+        (evidence.task_hold, evidence.trunking) = join(
+            observe_once(host_clients, observed, region, soon),
+            trunking_once(host_clients, observed, region, soon),
+        )
+        .await;
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
     if evidence.is_described_as_disconnected() && evidence.logs_connections() && !evidence.has_connected() {
@@ -176,6 +182,7 @@ fn read_files(host_clients: &HostClients, evidence: &mut Evidence) {
     let disk = &host_clients.disk;
     evidence.config = agent_config(disk);
     evidence.saved = saved_agent(disk);
+    evidence.followed = followed_tags_of_this_boot(disk);
     evidence.files = probe::files(disk, &evidence.config);
     if let Some(expected) = evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
         expected.cluster = joined_cluster(disk);

@@ -25,20 +25,11 @@ const REMOTE: Duration = Duration::from_secs(5);
 /// What one check sees on this host. It makes no call of an AWS API.
 pub async fn seen(host_clients: &HostClients, expectation: &Expectation) -> Seen {
     let now = SystemTime::now();
-    let mut evidence = Evidence {
-        observed_at: Some(now),
-        // What `Evidence::trusted` needs of the files.
-        files: Files { json_region: probe::agent_region(&host_clients.disk), ..Files::default() },
-        config: agent_config(&host_clients.disk),
-        expectation: Some(expectation.clone()),
-        ..Evidence::default()
-    };
     let tail = tail_over_files(&host_clients.disk);
+    let mut evidence = ask_agent(host_clients, expectation).await;
+    evidence.observed_at = Some(now);
     (_, evidence.agent_log) = last_attempts(&tail);
-    let soon = Deadline::after(LOCAL);
-    let agent = host_clients.agent.metadata(soon).await;
-    evidence.introspection = Some(evidence.trusted(agent));
-    let container = host_clients.docker.container(CONTAINER, soon).await;
+    let container = host_clients.docker.container(CONTAINER, Deadline::after(LOCAL)).await;
     let container = container.inspect_err(|error| tracing::debug!(%error, "start of the agent's container not read"));
     let started_at = container.ok().flatten().and_then(|found| humantime::parse_rfc3339(&found.started_at).ok());
     let acs = acs_endpoint(&tail);
@@ -81,13 +72,39 @@ pub async fn describe(
     arn: &str,
 ) -> Option<Result<Option<ContainerInstance>, AwsError>> {
     let region = expectation.region.as_deref()?;
-    // `arn:PARTITION:ecs:REGION:ACCOUNT:container-instance/CLUSTER/ID`; the short form is without the cluster.
-    let in_arn = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
-    let cluster = in_arn.or(expectation.cluster.as_deref())?;
+    let cluster = cluster_of(expectation, arn)?;
     Some(match host_clients.aws(region).await {
         Ok(aws) => aws.with_one_attempt().container_instance(cluster, arn, Deadline::after(REMOTE)).await,
         Err(error) => Err(error),
     })
+}
+
+/// The cluster of a container instance: `arn:PARTITION:ecs:REGION:ACCOUNT:container-instance/CLUSTER/ID`. The short form of the
+/// ARN is without the cluster.
+pub fn cluster_of<'a>(expectation: &'a Expectation, arn: &'a str) -> Option<&'a str> {
+    let in_arn = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
+    in_arn.or(expectation.cluster.as_deref())
+}
+
+/// The ARN of the container instance that the agent reports.
+pub async fn container_instance_arn(host_clients: &HostClients, expectation: &Expectation) -> Option<String> {
+    let evidence = ask_agent(host_clients, expectation).await;
+    evidence.container_instance_arn().map(str::to_owned)
+}
+
+/// The answer of the agent, if it can be trusted.
+async fn ask_agent(host_clients: &HostClients, expectation: &Expectation) -> Evidence {
+    let mut evidence = Evidence {
+        observed_at: Some(SystemTime::now()),
+        // What `Evidence::trusted` needs of the files.
+        files: Files { json_region: probe::agent_region(&host_clients.disk), ..Files::default() },
+        config: agent_config(&host_clients.disk),
+        expectation: Some(expectation.clone()),
+        ..Evidence::default()
+    };
+    let agent = host_clients.agent.metadata(Deadline::after(LOCAL)).await;
+    evidence.introspection = Some(evidence.trusted(agent));
+    evidence
 }
 
 /// What an answer of ECS says.

@@ -25,7 +25,7 @@ pub const BY_HAND: &str = "# by hand\nECS_LOGLEVEL=warn\nECS_CLUSTER=prod\n";
 /// The output in the report about a command that took too long.
 pub const TIME: &str = "time";
 /// The first words of the report about a command that was killed.
-const HUNG: &str = "still ran";
+pub const HUNG: &str = "still ran";
 
 const COMMANDS: &[(Group, &str)] = &[
     (Group::Check, "check ROOT/etc/ecs/ecs.config"),

@@ -82,9 +82,10 @@ fn main() -> ExitCode {
     }
     let began = Instant::now();
     let mut failures = run(&chosen, jobs, codes);
-    // The limits of time are for a command alone, and rows side by side share the processors.
-    let late =
-        |name: &str| failures.get(name).is_some_and(|found| found.iter().any(|one| one.output == commands::TIME));
+    // The limits of time are for a command alone, and rows side by side share the processors. A command that did not end at
+    // all failed.
+    let is_late = |one: &Violation| one.output == commands::TIME && !one.what.starts_with(commands::HUNG);
+    let late = |name: &str| failures.get(name).is_some_and(|found| found.iter().all(is_late));
     let late: Vec<&Row> = chosen.iter().copied().filter(|row| late(&row.name)).collect();
     if !late.is_empty() && jobs > 1 {
         println!("\nagain, one after the other, because a command took too long:");

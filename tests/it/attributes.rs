@@ -6,9 +6,10 @@ use crate::daemons::{wait_until_it_waits_for, with};
 use crate::support::aws::Fault;
 use crate::support::aws::tasks::Service;
 use crate::support::{Instance, Outcome};
-use std::time::Duration;
 
 const AUTO: &str = "ready.attributes=auto";
+/// The agent asks for a trunk interface.
+const INTERFACES: &str = "agent.ECS_ENABLE_TASK_ENI=true";
 const SOON: &str = "ready.deadline=3s";
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
@@ -33,7 +34,7 @@ fn the_instance_is_ready_when_another_program_has_set_the_attribute() {
     wait_until_it_waits_for(&instance, "the attributes `stack=blue`, `zone`");
     put(&instance, "stack", "green");
     put(&instance, "zone", "a");
-    std::thread::sleep(Duration::from_secs(1));
+    wait_until_it_waits_for(&instance, "the attributes `stack=blue`");
     put(&instance, "stack", "blue");
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -82,49 +83,108 @@ fn each_attribute_that_auto_expects_is_named_with_its_reason() {
     let registered: Change = |instance| {
         assert_eq!(instance.run(&["run", "--wait"]).code, Some(0), "the first registration has no attributes");
     };
-    for (change, setting, seen) in [
-        (trunk, "agent.ECS_LOGLEVEL=info", "`ecs.awsvpc-trunk-id`: the account setting `awsvpcTrunking` is on"),
-        (gpu, "agent.ECS_LOGLEVEL=info", "the resource `GPU`: the agent has registered 1, and the host has 2"),
-        (driver, "agent.ECS_AVAILABLE_LOGGING_DRIVERS=[\"splunk\"]", "capability.logging-driver.splunk`"),
-        (registered, "agent.ECS_INSTANCE_ATTRIBUTES={\"team\":\"a\"}", "`team=a`: the container instance has no such"),
+    for (change, setting, seen, asked) in [
+        (trunk, INTERFACES, "`ecs.awsvpc-trunk-id`: the account setting `awsvpcTrunking` is on", 1),
+        (gpu, "agent.ECS_LOGLEVEL=info", "`GPUs: 2`: the agent has registered 1", 0),
+        (driver, "agent.ECS_AVAILABLE_LOGGING_DRIVERS=[\"splunk\"]", "capability.logging-driver.splunk`", 0),
+        (
+            registered,
+            "agent.ECS_INSTANCE_ATTRIBUTES={\"team\":\"a\"}",
+            "`team=a`: the container instance has no such",
+            0,
+        ),
     ] {
         let instance = Instance::new();
         change(&instance);
         let outcome = run(&instance, &[AUTO, SOON, setting]);
         assert_eq!(outcome.code, Some(13), "{seen} {outcome:?}");
         assert!(said(&outcome).contains("[attributes-missing]") && said(&outcome).contains(seen), "{outcome:?}");
-        let doctor = instance.run(&["doctor", "--set", AUTO]);
+        assert_eq!(instance.aws.count("ListAccountSettings"), asked, "{seen}");
+        let doctor = instance.run(&["doctor"]);
+        assert_eq!(doctor.code, Some(13), "{doctor:?}");
         assert!(said(&doctor).contains(seen), "{doctor:?}");
     }
+}
+
+#[test]
+fn what_is_switched_off_is_not_expected() {
+    for off in ["derive.gpu=off", "agent.ECS_ENABLE_GPU_SUPPORT=false"] {
+        let instance = Instance::new().file("dev/nvidia0", "");
+        let outcome = run(&instance, &[AUTO, SOON, off]);
+        assert_eq!(outcome.code, Some(0), "{off}: {outcome:?}");
+    }
+    let outcome = run(&Instance::new(), &[AUTO, SOON, "derive.gpu=on"]);
+    assert_eq!(outcome.code, Some(13), "GPUs are switched on, and there is no device: {outcome:?}");
     let instance = Instance::new();
-    gpu(&instance);
-    let outcome = run(&instance, &[AUTO, SOON, "derive.gpu=off"]);
-    assert_eq!(outcome.code, Some(0), "GPUs that are switched off are not expected: {outcome:?}");
+    instance.aws.change(|aws| aws.is_trunking_on = true);
+    let outcome = run(&instance, &[AUTO, SOON]);
+    assert_eq!(outcome.code, Some(0), "the agent asks for no trunk interface: {outcome:?}");
+    assert_eq!(instance.aws.count("ListAccountSettings"), 0);
+}
+
+#[test]
+fn after_a_ready_verdict_with_a_note_doctor_says_the_same() {
+    let instance = Instance::new();
+    assert_eq!(run(&instance, &["ready.attributes=zone", SOON, "ready.at-deadline=allow"]).code, Some(0));
+    let doctor = instance.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    assert!(said(&doctor).contains("attributes-missing"), "{doctor:?}");
+}
+
+#[test]
+fn a_second_run_replaces_what_is_waited_for() {
+    let instance = Instance::new().file("dev/nvidia0", "");
+    let running = instance.start(&["run", "--wait", "--set", "ready.attributes=zone", "--set", "ready.deadline=50s"]);
+    wait_until_it_waits_for(&instance, "the attributes `zone`");
+    let second = instance.run(&["run", "--no-wait", "--set", AUTO, "--set", "ready.deadline=50s"]);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    wait_until_it_waits_for(&instance, "the attributes `GPUs: 1`");
+    instance.aws.change(|aws| aws.container_instances[0].gpus = 1);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
 }
 
 #[test]
 fn a_call_that_is_denied_or_fails_is_reported() {
-    // Only the description is required.
-    let fault = Fault::denied("ecs:ListAccountSettings");
-    let outcome = run(&Instance::new().aws_fault("ListAccountSettings", fault), &[AUTO, SOON]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(said(&outcome).contains("ecs:ListAccountSettings: denied"), "{outcome:?}");
-    let fault = Fault::denied("ecs:DescribeContainerInstances");
-    let instance = Instance::new().aws_fault("DescribeContainerInstances", fault.clone());
-    let outcome = run(&instance, &["ready.attributes=stack", SOON]);
+    let window = "verify.window=1s";
+    let denied = |operation: &str| Fault::denied(&format!("ecs:{operation}"));
+    let broken = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
+    // The account setting is a note: without it, the trunk interface is not expected.
+    for (fault, id) in [(denied("ListAccountSettings"), "attributes-denied"), (broken, "attributes-call-failed")] {
+        let instance = Instance::new().aws_fault("ListAccountSettings", fault);
+        let outcome = run(&instance, &[AUTO, INTERFACES, window]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(said(&outcome).contains(id), "{outcome:?}");
+        let other = if id == "attributes-denied" { "attributes-call-failed" } else { "attributes-denied" };
+        assert!(!said(&outcome).contains(other), "{outcome:?}");
+    }
+    // What is known to be missing is named, also if another call fails.
+    let instance = Instance::new().aws_fault("ListAccountSettings", denied("ListAccountSettings"));
+    let outcome = run(&instance, &["ready.attributes=auto,zone", INTERFACES, SOON]);
+    assert!(said(&outcome).contains("`zone`: the container instance has no such"), "{outcome:?}");
+    // Without the description nothing is known.
+    let instance = Instance::new().aws_fault("DescribeContainerInstances", denied("DescribeContainerInstances"));
+    let outcome = run(&instance, &["ready.attributes=zone", SOON]);
     assert_eq!(outcome.code, Some(22), "{outcome:?}");
     assert!(said(&outcome).contains("[attributes-denied]"), "{outcome:?}");
-    let outcome = run(&instance, &["ready.attributes=stack", SOON, "ready.at-deadline=allow"]);
+    let outcome = run(&instance, &["ready.attributes=zone", SOON, "ready.at-deadline=allow"]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(said(&outcome).contains("attributes-denied"), "{outcome:?}");
-    let broken = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
-    let outcome = run(&Instance::new().aws_fault("ListAccountSettings", broken.clone()), &[AUTO, SOON]);
-    assert_eq!(outcome.code, Some(13), "{outcome:?}");
-    assert!(said(&outcome).contains("ecs:ListAccountSettings"), "{outcome:?}");
-    // A policy that is attached later, and an error that ends.
+    let doctor = instance.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+}
+
+#[test]
+fn a_policy_that_is_attached_later_is_enough() {
     let instance = Instance::new();
-    instance.aws.fail_first("ListAccountSettings", 2, broken);
-    assert_eq!(run(&instance, &[AUTO, "ready.deadline=60s"]).code, Some(0));
+    instance.imds.change(|imds| imds.pending_time = std::time::SystemTime::now());
+    let denied = Fault::denied("ecs:DescribeContainerInstances");
+    instance.aws.fail_first("DescribeContainerInstances", 1, denied);
+    // A denied call is repeated after a quarter of `verify.deadline` at the latest.
+    let attribute = "agent.ECS_INSTANCE_ATTRIBUTES={\"zone\":\"a\"}";
+    let outcome = run(&instance, &["ready.attributes=zone", attribute, "ready.deadline=50s", "verify.deadline=8s"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(instance.aws.count("DescribeContainerInstances"), 2);
 }
 
 #[test]
@@ -157,7 +217,18 @@ fn off_makes_no_call_and_leaves_no_trace() {
 
 #[test]
 fn values_that_are_not_attributes_are_refused() {
-    for value in ["", "a b=1", "none,stack", "auto=1", "stack=blue,stack=green", "stack= blue", "=x", "ä"] {
+    for value in [
+        "",
+        "a b=1",
+        "none,stack",
+        "auto=1",
+        "Auto",
+        "ecs-bootstrap.tasks=allowed",
+        "stack=blue,stack=green",
+        "stack= blue",
+        "=x",
+        "ä",
+    ] {
         let outcome = Instance::new().run(&["plan", "--set", &format!("ready.attributes={value}")]);
         assert_eq!(outcome.code, Some(20), "{value}: {outcome:?}");
     }

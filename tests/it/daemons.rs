@@ -262,7 +262,7 @@ pub(crate) fn wait_until_it_waits_for(instance: &Instance, what: &str) {
             assert!(status["container_instance_arn"].is_string(), "{status}");
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(15), "{text}");
+        assert!(begun.elapsed() < Duration::from_secs(40), "{text}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

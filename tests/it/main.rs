@@ -38,6 +38,8 @@ mod doctor;
 mod early_start;
 /// Runs without permission, or with a full or read-only file system.
 mod file_systems;
+/// `derive.attributes-follow`: attributes follow tags.
+mod follow_tags;
 /// `guard`: the check of `ecs.config` before each start of the agent.
 mod guard;
 /// Slow or unusual hosts without a fault, for which no cause is reported.

@@ -187,6 +187,19 @@ impl Aws {
         let body = json!({"cluster": cluster, "attributes": attributes});
         self.json(ECS, None, "ecs:PutAttributes", &body, Some("attributes"), deadline).await.map(drop)
     }
+
+    /// Deletes attributes of a container instance, at most ten: `ecs:DeleteAttributes`.
+    pub async fn delete_attributes(
+        &self,
+        cluster: &str,
+        arn: &str,
+        names: &[&str],
+        deadline: Deadline,
+    ) -> Result<(), AwsError> {
+        let attributes: Vec<Value> = names.iter().map(|name| json!({"name": name, "targetId": arn})).collect();
+        let body = json!({"cluster": cluster, "attributes": attributes});
+        self.json(ECS, None, "ecs:DeleteAttributes", &body, Some("attributes"), deadline).await.map(drop)
+    }
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {

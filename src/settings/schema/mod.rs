@@ -217,6 +217,14 @@ pub static ALL: &[Setting] = &[
         "instance tags that become attributes of the container instance"
     ),
     setting!(
+        "derive.attributes-follow",
+        derive.attributes_follow,
+        boolean,
+        "`true` or `false`",
+        "change these attributes when the tags change: `ecs-bootstrap-watch.timer` compares them every 20 s (needs tags in \
+         instance metadata)"
+    ),
+    setting!(
         "ready.daemons",
         ready.daemons,
         daemons,

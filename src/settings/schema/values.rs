@@ -152,6 +152,9 @@ pub(super) fn daemons(raw: &Raw) -> Option<Daemons> {
 /// Names of attributes, each with or without a value, by the rules for custom attributes (Amazon ECS API Reference,
 /// "Attribute"), and `auto`.
 pub(super) fn attributes(raw: &Raw) -> Option<ReadyAttributes> {
+    // Those that `ready.daemons` sets when all others are there.
+    const OWN_ATTRIBUTES: &str = "ecs-bootstrap.";
+    let is_word = |name: &str| ["none", "auto"].iter().any(|word| name.eq_ignore_ascii_case(word));
     let mut attributes = ReadyAttributes::default();
     if text(raw) == Some("none") {
         return Some(attributes);
@@ -161,7 +164,7 @@ pub(super) fn attributes(raw: &Raw) -> Option<ReadyAttributes> {
         let is_valid = agent_variables::is_attribute(name, value.unwrap_or_default());
         match (name, value) {
             ("auto", None) => attributes.auto = true,
-            _ if !is_valid || matches!(name, "none" | "auto") => return None,
+            _ if !is_valid || is_word(name) || name.starts_with(OWN_ATTRIBUTES) => return None,
             _ => {
                 let other = attributes.named.insert(name.to_owned(), value.map(str::to_owned));
                 other.is_none().then_some(())?;

@@ -26,10 +26,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ecs_config", &["agent_variables", "redaction"]),
     ("settings", &["agent_variables", "ecs_config", "mime", "redaction", "suggestion"]),
     ("facts", &["boundary", "settings"]),
-    ("plan", &["agent_variables", "ecs_config", "facts", "redaction", "settings"]),
+    ("followed_tags", &["agent_variables"]),
+    ("plan", &["agent_variables", "ecs_config", "facts", "followed_tags", "redaction", "settings"]),
     ("effects", &["boundary", "plan"]),
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
-    ("evidence", &["boundary", "ecs_config", "effects", "facts", "mime", "plan", "redaction", "settings"]),
+    (
+        "evidence",
+        &["boundary", "ecs_config", "effects", "facts", "followed_tags", "mime", "plan", "redaction", "settings"],
+    ),
     ("cleanup", &["boundary", "evidence", "facts"]),
     ("timeline", &[]),
     ("watch", &[]),
@@ -70,7 +74,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // What two stages read of the host.
-    ("host", &["boundary", "ecs_config", "facts", "plan"]),
+    ("host", &["boundary", "ecs_config", "facts", "followed_tags", "plan"]),
     ("probe", &["boundary", "ecs_config", "evidence", "facts", "host", "plan", "redaction", "retry", "timeline"]),
     // Stages.
     (
@@ -99,6 +103,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ecs_config",
             "evidence",
             "facts",
+            "followed_tags",
             "ownership",
             "plan",
             "redaction",
@@ -147,6 +152,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "evidence",
             "exit",
             "facts",
+            "followed_tags",
             "gather",
             "host",
             "journal",

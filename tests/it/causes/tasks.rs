@@ -81,6 +81,29 @@ fn an_attribute_that_is_missing_is_named() {
 }
 
 #[test]
+fn attributes_that_cannot_be_read_are_not_reported_as_missing() {
+    let fault = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
+    let instance = Instance::new().aws_fault("DescribeContainerInstances", fault);
+    let outcome = run(&instance, &["ready.attributes=zone", "verify.window=1s", "ready.deadline=10s"]);
+    ExpectedCause("attributes-call-failed", 11, "ecs:DescribeContainerInstances").check(&instance, &outcome);
+}
+
+#[test]
+fn a_tag_that_attributes_cannot_follow_is_noted() {
+    let instance = Instance::new();
+    let tag = |value: &str| {
+        instance.imds.change(|imds| drop(imds.tags.as_mut().map(|tags| tags.insert("team".into(), value.into()))));
+    };
+    tag("a");
+    let settings = ["derive.attributes=team", "derive.attributes-follow=true"];
+    assert_eq!(run(&instance, &settings).code, Some(0));
+    instance.aws.fail("PutAttributes", Fault::denied("ecs:PutAttributes"));
+    tag("b");
+    assert_eq!(instance.run(&["watch"]).code, Some(0));
+    ExpectedNote("attributes-not-followed", "ecs:PutAttributes: denied").check(&instance.run(&["verify"]));
+}
+
+#[test]
 fn an_ordinary_task_without_the_constraint_is_noted() {
     let slow = Service { starts_after: Some(Duration::from_secs(2)), ..Service::daemon("mesh") };
     let instance = with([slow, Service::replica("web", None)]);

@@ -456,8 +456,12 @@ impl Surroundings {
             let text = config.get(key).map(|text| text.trim()).filter(|text| !text.is_empty()).unwrap_or("{}");
             match serde_json::from_str(text) {
                 Ok(map) if key == "ECS_INSTANCE_ATTRIBUTES" => {
-                    let drivers = self.drivers(config).into_iter();
-                    return Ok(drivers.chain(map).collect::<BTreeMap<String, String>>());
+                    // An agent with task interfaces asks for a trunk interface (`agent_capability_unix.go`).
+                    let has_interfaces = config.get("ECS_ENABLE_TASK_ENI").is_some_and(|value| value == "true");
+                    let trunking = ("ecs.capability.task-eni-trunking".to_owned(), String::new());
+                    let trunking = has_interfaces.then_some(trunking);
+                    let capabilities = self.drivers(config).into_iter().chain(trunking);
+                    return Ok(capabilities.chain(map).collect::<BTreeMap<String, String>>());
                 }
                 Ok::<BTreeMap<String, String>, _>(_) => {}
                 Err(_) => return Err(format!("Invalid format for {key}. Expected a json hash: invalid character")),

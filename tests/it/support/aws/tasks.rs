@@ -168,6 +168,19 @@ impl State {
                 }
                 Ok(json!({"attributes": body["attributes"]}))
             }
+            "DeleteAttributes" => {
+                for attribute in body["attributes"].as_array().into_iter().flatten() {
+                    let text = |name: &str| attribute[name].as_str().unwrap_or_default().to_owned();
+                    let target = text("targetId");
+                    let Some(one) = self.container_instances.iter_mut().find(|one| one.arn == target) else {
+                        return missing("TargetNotFoundException", "The referenced target was not found");
+                    };
+                    if one.attributes.remove(&text("name")).is_none() {
+                        return missing("ClientException", "The attribute was not found.");
+                    }
+                }
+                Ok(json!({"attributes": body["attributes"]}))
+            }
             "ListAccountSettings" => {
                 let value = if self.is_trunking_on { "enabled" } else { "disabled" };
                 let setting = json!({"name": "awsvpcTrunking", "value": value, "type": "user"});
