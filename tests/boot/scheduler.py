@@ -11,7 +11,8 @@ import os
 import threading
 import time
 
-OPERATIONS = ("ListServices", "DescribeServices", "DescribeTaskDefinition", "ListTasks", "DescribeTasks", "PutAttributes")
+OPERATIONS = ("ListServices", "DescribeServices", "DescribeTaskDefinition", "ListTasks", "DescribeTasks", "PutAttributes",
+              "DeleteAttributes")
 
 
 STALE_S = 3.0  # how long ECS reports the tasks of an instance as running after its agent is connected again
@@ -92,4 +93,9 @@ class Scheduler:
     def PutAttributes(self, request):
         for attribute in request["attributes"]:
             self.account.registered[attribute["targetId"]]["attributes"][attribute["name"]] = attribute["value"]
+        return {"attributes": request["attributes"]}
+
+    def DeleteAttributes(self, request):
+        for attribute in request["attributes"]:
+            del self.account.registered[attribute["targetId"]]["attributes"][attribute["name"]]
         return {"attributes": request["attributes"]}

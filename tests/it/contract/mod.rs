@@ -99,6 +99,31 @@ fn finds_a_container_instance_once_it_is_registered() {
 }
 
 #[test]
+fn changes_attributes_and_reads_the_account_setting_of_trunking() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    let aws = client(&moto, &imds);
+    let attributes = || {
+        let described = moto.block_on(aws.container_instance("prod", &arn, deadline())).unwrap().unwrap();
+        let own = |name: &str| described.attributes.get(name).cloned();
+        (own("stack"), own("team"))
+    };
+    let put = [("stack", "green"), ("team", "a")];
+    moto.block_on(aws.put_attributes("prod", &arn, &put, deadline())).unwrap();
+    assert_eq!(attributes(), (Some("green".into()), Some("a".into())));
+    // The value must not be sent (Amazon ECS API Reference, DeleteAttributes). moto 5.2 deletes only with the value; that it
+    // refuses another target shows that it reads the request.
+    moto.block_on(aws.delete_attributes("prod", &arn, &["team"], deadline())).unwrap();
+    let absent = arn.replace(arn.rsplit('/').next().unwrap(), "0123456789abcdef0123456789abcdef");
+    let refused = moto.block_on(aws.delete_attributes("prod", &absent, &["team"], deadline())).unwrap_err();
+    assert!(refused.to_string().contains("ecs:DeleteAttributes"), "{refused}");
+    assert!(!moto.block_on(aws.is_trunking_on(deadline())).unwrap());
+    moto.call("PutAccountSetting", &serde_json::json!({"name": "awsvpcTrunking", "value": "enabled"}));
+    assert!(moto.block_on(aws.is_trunking_on(deadline())).unwrap());
+}
+
+#[test]
 fn reads_the_endpoints_that_the_agent_connects_to() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[]);
