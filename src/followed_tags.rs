@@ -13,9 +13,13 @@ pub type Attributes = BTreeMap<String, String>;
 /// The tags whose values are attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowRules {
-    /// The keys of the tags, which are also the names of the attributes. Names in ECS_INSTANCE_ATTRIBUTES that another program
-    /// has set are not among them.
+    /// The keys of the tags, which are also the names of the attributes.
     pub keys: BTreeSet<String>,
+}
+
+/// Whether an attribute with this name is not set by users: by ECS, by the agent, or by `ready.daemons`.
+pub fn is_reserved(name: &str) -> bool {
+    ["ecs.", "com.amazonaws.", "ecs-bootstrap."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// What must change on the container instance.
@@ -60,30 +64,48 @@ impl Changes {
 pub struct FollowedTags {
     /// The ARN of the container instance.
     pub arn: String,
-    /// The boot of the last check.
+    /// The boot of the last change of this state.
     pub boot: Option<String>,
-    /// Its attributes with these keys; `None` if ECS was not asked about this container instance.
+    /// The keys of the tags.
+    pub keys: BTreeSet<String>,
+    /// The attributes that the tags ask for.
+    pub wanted: Attributes,
+    /// The attributes of the container instance with these keys; `None` if that is not known: ECS was not asked, or a call failed,
+    /// which may have changed something.
     pub attributes: Option<Attributes>,
     /// Why they do not follow the tags now: the last error.
     pub error: Option<String>,
-    /// The next call may be made at this time.
+    /// When the next call may be made.
     pub calls_at: u64,
 }
 
 impl FollowedTags {
-    /// What is known about another container instance is forgotten.
-    pub fn of(self, arn: &str, boot: Option<String>) -> FollowedTags {
-        if self.arn == arn {
-            FollowedTags { boot, ..self }
-        } else {
-            FollowedTags { arn: arn.to_owned(), boot, ..FollowedTags::default() }
-        }
+    /// Notes what the tags ask for. What is known about another container instance or other keys is forgotten. A new difference
+    /// is not changed at once but up to `delay` later, because the tags of many instances can change together.
+    pub fn note(
+        self,
+        arn: &str,
+        boot: Option<String>,
+        rules: &FollowRules,
+        wanted: &Attributes,
+        now: u64,
+        delay: u64,
+    ) -> FollowedTags {
+        let is_same = self.arn == arn && self.keys == rules.keys;
+        let known = if is_same { self } else { FollowedTags { keys: rules.keys.clone(), ..FollowedTags::default() } };
+        let is_new = !is_same || known.wanted != *wanted;
+        let calls_at = if is_new { known.calls_at.max(now + delay) } else { known.calls_at };
+        FollowedTags { arn: arn.to_owned(), boot, wanted: wanted.clone(), calls_at, ..known }
+    }
+
+    /// Whether the attributes are as wanted, as far as is known.
+    pub fn is_done(&self) -> bool {
+        self.attributes.as_ref() == Some(&self.wanted)
     }
 
     /// Whether a call must and may be made at this time. A clock that was set back does not put it off.
-    pub fn calls_now(&self, wanted: &Attributes, now: u64, longest_pause: u64) -> bool {
-        let may_call = now >= self.calls_at || self.calls_at - now > longest_pause;
-        may_call && self.attributes.as_ref() != Some(wanted)
+    pub fn calls_now(&self, now: u64, longest_pause: u64) -> bool {
+        !self.is_done() && (now >= self.calls_at || self.calls_at - now > longest_pause)
     }
 }
 
@@ -133,16 +155,23 @@ mod tests {
 
     #[test]
     fn calls_are_made_only_for_a_difference_and_not_before_their_time() {
-        let wanted = attributes(&[("team", "a")]);
-        let new = FollowedTags::default().of("arn", None);
-        assert!(new.calls_now(&wanted, 1000, 360));
-        let known = FollowedTags { attributes: Some(wanted.clone()), ..new.clone() };
-        assert!(!known.calls_now(&wanted, 1000, 360));
-        assert!(known.calls_now(&Attributes::new(), 1000, 360));
-        let failed = FollowedTags { calls_at: 1300, ..new };
-        assert!(!failed.calls_now(&wanted, 1299, 360) && failed.calls_now(&wanted, 1300, 360));
-        assert!(failed.calls_now(&wanted, 10, 360), "the clock was set back");
-        assert_eq!(known.clone().of("arn", None), known);
-        assert_eq!(known.of("other", None).attributes, None);
+        let rules = FollowRules { keys: ["team".to_owned()].into() };
+        let (a, b) = (attributes(&[("team", "a")]), attributes(&[("team", "b")]));
+        let note = |known: FollowedTags, wanted: &Attributes, now| known.note("arn", None, &rules, wanted, now, 30);
+        let new = note(FollowedTags::default(), &a, 1000);
+        assert!(!new.calls_now(1029, 600) && new.calls_now(1030, 600));
+        assert_eq!(note(new.clone(), &a, 1020), new, "a check in between changes nothing");
+        assert!(new.calls_now(10, 600), "the clock was set back");
+        let known = FollowedTags { attributes: Some(a.clone()), ..new };
+        assert!(!known.calls_now(9999, 600));
+        let changed = note(known.clone(), &b, 2000);
+        assert!(!changed.calls_now(2029, 600) && changed.calls_now(2030, 600));
+        assert!(note(changed, &a, 2010).is_done(), "the tag was changed back before the call");
+        // A call that failed may have changed something.
+        let failed = FollowedTags { attributes: None, calls_at: 3000, ..known.clone() };
+        assert!(!failed.calls_now(2999, 600) && failed.calls_now(3000, 600));
+        assert_eq!(known.clone().note("other", None, &rules, &a, 0, 0).attributes, None);
+        let other_keys = FollowRules { keys: BTreeSet::new() };
+        assert_eq!(known.note("arn", None, &other_keys, &Attributes::new(), 0, 0).attributes, None);
     }
 }

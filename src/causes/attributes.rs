@@ -85,12 +85,10 @@ pub(super) static NOT_FOLLOWED: Cause = Cause {
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     remedy: "if the evidence says that the call was denied, allow the action (docs/reference/iam.md, `ecs-bootstrap plan \
-             --iam`); the call is repeated after six minutes at most",
+             --iam`); if it names a limit, remove attributes: a container instance has at most ten of its own. The call is \
+             repeated after ten minutes at most",
     source: "Amazon ECS API Reference, PutAttributes, DeleteAttributes",
-    note: |evidence| {
-        let known = evidence.followed.as_ref()?;
-        Some(vec![known.error.clone()?])
-    },
+    note: |evidence| Some(vec![evidence.followed_now()?.error.clone()?]),
     ..DEFAULTS
 };
 

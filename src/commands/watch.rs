@@ -1,5 +1,5 @@
-//! `watch`: one check of an instance whose verification has ended. `ecs-bootstrap-watch.timer` runs it every 20 s. First,
-//! attributes follow the tags (`follow_tags`).
+//! `watch`: one check of an instance whose verification has ended. `ecs-bootstrap-watch.timer` runs it every 20 s. After
+//! that, attributes follow the tags (`follow_tags`).
 //!
 //! In: what the last run expects, the stored verdict, and the state of the checks before. Out: the new state, and if a fault has
 //! lasted for `watch.window`, a new verdict, which is reported like that of `verify`. A fault that becomes due before the next
@@ -36,6 +36,8 @@ const NEXT_CHECK: u64 = 25;
 const MAX_STEPS: usize = 6;
 /// The limit for a check: the wait, the probes, and the signals.
 const LIMIT: Duration = Duration::from_secs(90);
+/// The limit for what lets attributes follow the tags, after the check.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(30);
 /// The limit for the signals of a report.
 const SIGNALS: Duration = Duration::from_secs(30);
 /// The cause that a restart of the agent removes.
@@ -69,17 +71,24 @@ impl CommandContext {
             Err(DiskError::Busy { .. }) => return Ok(self.not_checked("busy", "another check runs")),
             Err(error) => return Err(StageError::Write(error)),
         };
-        if let Some(rules) = &expectation.follow {
-            self.follow_tags(&expectation, rules).await;
-        }
-        let Some(rules) = expectation.watch.clone() else {
-            return Ok(self.not_checked("off", "`watch.enable` is off; attributes follow the tags"));
+        let output = match &expectation.watch {
+            Some(rules) => Some(self.check_agent(&expectation, rules.clone()).await),
+            None => None,
         };
+        let Some(rules) = &expectation.follow else { return Ok(output.expect("one of both is on")) };
+        self.set_deadline_after(FOLLOW_LIMIT);
+        let followed = self.follow_tags(&expectation, rules).await;
+        Ok(output.unwrap_or_else(|| self.not_checked("off", &format!("`watch.enable` is off; {followed}"))))
+    }
+
+    /// Checks the agent.
+    async fn check_agent(&self, expectation: &Expectation, rules: WatchRules) -> CommandOutput {
         let Some(stored) = self.final_verdict() else {
-            return Ok(self.not_checked("waiting", "the verification has not ended"));
+            return self.not_checked("waiting", "the verification has not ended");
         };
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();
+        let expectation = expectation.clone();
         let mut watch = Watch { context: self, expectation, rules, stored, state, seen, described: None };
         let outcome = Box::pin(watch.steps()).await;
         watch.send_again().await;
@@ -90,7 +99,7 @@ impl CommandContext {
         } else {
             watch_text(outcome, state, window)
         };
-        Ok(CommandOutput { stdout, stderr: String::new(), exit: Exit::Done })
+        CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
     }
 
     /// The stored verdict, if nothing is verified any more. A verification can also end while the instance waits, in a warm

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gpu::{gpu, neuron};
 use super::switched_key::switched_key;
 use crate::agent_variables;
-use crate::facts::Facts;
-use crate::followed_tags::FollowRules;
+use crate::facts::{Fact, Facts, IMDS_TAGS};
+use crate::followed_tags::{FollowRules, is_reserved};
 use crate::plan::PlannedKey;
 use crate::settings::{ReservedMemory, Settings, Sourced, Warning, warning};
 
@@ -94,18 +94,20 @@ pub(super) fn follow(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warn
     if !derive.attributes_follow.value {
         return None;
     }
-    let by_hand: BTreeMap<String, String> = settings
-        .agent
-        .get(ATTRIBUTES)
-        .and_then(|value| serde_json::from_str(value.value.expose()).ok())
-        .unwrap_or_default();
-    let keys: BTreeSet<String> =
-        derive.attributes.value.iter().filter(|key| !by_hand.contains_key(*key)).cloned().collect();
-    let is_in_metadata = facts.tags.get().is_some_and(|tags| tags.place == "IMDS");
-    let why = match keys.is_empty() {
-        true => "`derive.attributes` has no tag that another source does not set",
-        false if !is_in_metadata => "the tags are not in instance metadata",
-        false => return Some(FollowRules { keys }),
+    let by_hand = settings.agent.get(ATTRIBUTES).and_then(|value| serde_json::from_str(value.value.expose()).ok());
+    let by_hand: BTreeMap<String, String> = by_hand.unwrap_or_default();
+    let is_followed = |key: &&String| !by_hand.contains_key(*key) && !is_reserved(key);
+    let keys: BTreeSet<String> = derive.attributes.value.iter().filter(is_followed).cloned().collect();
+    let mut of_merge = Vec::new();
+    attributes(settings, facts, &mut of_merge);
+    let why = match &facts.tags {
+        Fact::Unknown(why) => why.as_str(),
+        Fact::Known(tags) if tags.place != IMDS_TAGS => "the tags are not in instance metadata",
+        _ if keys.is_empty() => "`derive.attributes` has no tag that no other source sets",
+        _ if of_merge.iter().any(|one| one.id() == warning::ATTRIBUTES_NOT_MERGED.id) => {
+            "they cannot be merged with those that are set by hand"
+        }
+        _ => return Some(FollowRules { keys }),
     };
     let source = derive.attributes_follow.source.clone();
     warnings.push(Warning::new(

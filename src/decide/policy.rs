@@ -51,7 +51,8 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
     }
-    if plan.expectation.follow.is_some() {
+    // Also if the plan does not know the tags.
+    if settings.derive.attributes_follow.value && !settings.derive.attributes.value.is_empty() {
         let change = ["ecs:DeleteAttributes", "ecs:PutAttributes"];
         let all = names.in_cluster("container-instance");
         statements.push(names.within_cluster(Statement::new("ChangeAttributesWithTheTags", &change, all)));

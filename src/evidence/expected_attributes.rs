@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Evidence;
 use crate::boundary::aws::{AwsError, AwsErrorKind, ContainerInstance};
+use crate::followed_tags::FollowedTags;
 use crate::plan::ReadyConditions;
 use crate::redaction;
 
@@ -92,13 +93,18 @@ impl Evidence {
         };
         attributes.extend(self.expectation.iter().flat_map(|expected| expected.attributes.clone()));
         // A tag that has changed since the run is not in the file.
-        let rules = self.expectation.as_ref().and_then(|expected| expected.follow.as_ref());
-        let followed = self.followed.iter().filter(|known| Some(known.arn.as_str()) == self.container_instance_arn());
-        if let (Some(rules), Some(followed)) = (rules, followed.filter_map(|known| known.attributes.as_ref()).next()) {
-            attributes.retain(|name, _| !rules.keys.contains(name));
-            attributes.extend(followed.clone());
+        if let Some(followed) = self.followed_now() {
+            attributes.retain(|name, _| !followed.keys.contains(name));
+            attributes.extend(followed.wanted.clone());
         }
         attributes
+    }
+
+    /// What is known about attributes that follow tags, if it is about this container instance and these settings.
+    pub fn followed_now(&self) -> Option<&FollowedTags> {
+        let rules = self.expectation.as_ref()?.follow.as_ref()?;
+        let arn = self.container_instance_arn();
+        self.followed.as_ref().filter(|known| Some(known.arn.as_str()) == arn && known.keys == rules.keys)
     }
 
     /// What `auto` expects and the container instance does not have.

@@ -108,10 +108,13 @@ pub fn since(launched: &str, now: SystemTime) -> Option<Duration> {
     now.duration_since(humantime::parse_rfc3339(launched).ok()?).ok()
 }
 
+/// The place of tags that instance metadata has.
+pub const IMDS_TAGS: &str = "IMDS";
+
 /// Tags of the instance, with the place they were read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InstanceTags {
-    /// `IMDS` or `ec2:DescribeTags`.
+    /// [`IMDS_TAGS`] or `ec2:DescribeTags`.
     pub place: &'static str,
     /// Key and value; from IMDS only the tags that are needed.
     pub tags: BTreeMap<String, String>,

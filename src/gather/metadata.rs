@@ -10,7 +10,7 @@ use futures_util::future::{Either, join, join_all, select, try_join_all, try_joi
 use super::{clusters, tags};
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::StageError;
-use crate::facts::{Fact, Facts, Instance, InstanceTags};
+use crate::facts::{Fact, Facts, IMDS_TAGS, Instance, InstanceTags};
 use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
@@ -159,7 +159,7 @@ async fn instance_tags(
     };
     let others = listing.lines().map(str::trim).filter(is_needed);
     let tags = tag_values(imds, others, deadline).await?.into_iter().chain(cluster).collect();
-    Ok(InstanceTags { place: "IMDS", tags })
+    Ok(InstanceTags { place: IMDS_TAGS, tags })
 }
 
 /// The values of these tags. A tag that was removed after it was listed has none.
@@ -175,7 +175,8 @@ async fn tag_values<'k>(
     Ok(values.await?.into_iter().flatten().collect())
 }
 
-/// The tags with these keys; `None` if instance metadata has no tags. It has none too if the last tag was removed.
+/// The tags with these keys; `None` if instance metadata has no tags, or no valid list of them. It has none too if the last tag
+/// was removed.
 pub async fn tags_by_key(
     imds: &Imds,
     keys: &BTreeSet<String>,
@@ -183,8 +184,13 @@ pub async fn tags_by_key(
 ) -> Result<Option<BTreeMap<String, String>>, ImdsError> {
     let Some(listing) = imds.get(TAGS, deadline).await? else { return Ok(None) };
     let listing = text(listing);
-    let listed = listing.lines().map(str::trim).filter(|key| keys.contains(*key) && is_metadata_key(key));
-    tag_values(imds, listed.take(MAX_TAGS), deadline).await.map(Some)
+    let listed: Vec<&str> = listing.lines().map(str::trim).collect();
+    if listed.len() > MAX_TAGS || !listed.iter().all(|key| is_metadata_key(key)) {
+        return Ok(None);
+    }
+    let wanted: Vec<&str> = listed.into_iter().filter(|key| keys.contains(*key)).collect();
+    let tags = tag_values(imds, wanted.iter().copied(), deadline).await?;
+    Ok(Some(tags).filter(|tags| tags.len() == wanted.len()))
 }
 
 /// The metric needs it too, because the time in a warm pool is not the time of a boot.

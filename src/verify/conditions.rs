@@ -10,7 +10,7 @@ use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::evidence::task_hold::{TaskHold, without_time};
 use crate::evidence::{AttributeState, Evidence};
-use crate::host::gpu_devices;
+use crate::host::{followed_tags_of_this_boot, gpu_devices};
 use crate::readiness::{has_attributes, registered, takes_tasks};
 use crate::retry::Deadline;
 
@@ -71,6 +71,7 @@ impl<'a> Observer<'a> {
         let denied = self.evidence.container_instance.as_ref().and_then(|answer| answer.as_ref().err()).cloned();
         self.wait_after_denial(Probe::Registration, denied.as_ref());
         note_gpus(self.host_clients, &mut self.evidence);
+        self.evidence.followed = followed_tags_of_this_boot(&self.host_clients.disk);
     }
 
     pub(super) fn wait_after_denial(&mut self, probe: Probe, error: Option<&AwsError>) {

@@ -20,9 +20,7 @@ use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, NetworkQuestions};
-use crate::host::{
-    AGENT_LOG, INIT_LOG, agent_config, blocking_start, followed_tags_of_this_boot, joined_cluster, saved_agent, units,
-};
+use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::readiness::joined_other_cluster;
@@ -86,7 +84,6 @@ impl<'a> Observer<'a> {
             files: probe::files(&host_clients.disk, &config),
             config,
             saved: saved_agent(&host_clients.disk),
-            followed: followed_tags_of_this_boot(&host_clients.disk),
             ..Evidence::default()
         };
         let hold = HoldState::new(&evidence);

@@ -182,8 +182,7 @@ impl Aws {
         attributes: &[(&str, &str)],
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        let attributes: Vec<Value> =
-            attributes.iter().map(|(name, value)| json!({"name": name, "value": value, "targetId": arn})).collect();
+        let attributes: Vec<Value> = attributes.iter().map(|(name, value)| attribute(name, value, arn)).collect();
         let body = json!({"cluster": cluster, "attributes": attributes});
         self.json(ECS, None, "ecs:PutAttributes", &body, Some("attributes"), deadline).await.map(drop)
     }
@@ -200,6 +199,15 @@ impl Aws {
         let body = json!({"cluster": cluster, "attributes": attributes});
         self.json(ECS, None, "ecs:DeleteAttributes", &body, Some("attributes"), deadline).await.map(drop)
     }
+}
+
+/// An attribute to set. A value is optional and not empty (Amazon ECS API Reference, "Attribute").
+fn attribute(name: &str, value: &str, arn: &str) -> Value {
+    let mut attribute = json!({"name": name, "targetId": arn});
+    if !value.is_empty() {
+        attribute["value"] = json!(value);
+    }
+    attribute
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {

@@ -236,7 +236,7 @@ pub static ALL: &[Setting] = &[
         "ready.attributes",
         ready.attributes,
         attributes,
-        "`none`, `auto`, and `NAME` or `NAME=VALUE` of attributes (an array, or separated by commas)",
+        "`none`, or `auto` and names of attributes, each alone or with `=` and a value (an array, or separated by commas)",
         "the attributes that the container instance must have before it is ready; auto: those in ECS_INSTANCE_ATTRIBUTES, the \
          logging drivers in ECS_AVAILABLE_LOGGING_DRIVERS, the GPUs, and the trunk interface where `awsvpcTrunking` is on"
     ),
@@ -253,7 +253,7 @@ pub static ALL: &[Setting] = &[
         at_deadline,
         "`fail` or `allow`",
         "what happens if a daemon does not run or an attribute is missing at `ready.deadline`: the verdict is a failure \
-         and no tasks are allowed, or the instance is ready with a note"
+         and with `ready.daemons` no tasks are allowed, or the instance is ready with a note"
     ),
     setting!(
         "watch.enable",

@@ -100,6 +100,11 @@ fn a_tag_that_attributes_cannot_follow_is_noted() {
     instance.aws.fail("PutAttributes", Fault::denied("ecs:PutAttributes"));
     tag("b");
     assert_eq!(instance.run(&["watch"]).code, Some(0));
+    let state = "var/lib/ecs-bootstrap/attributes.json";
+    let mut known: serde_json::Value = serde_json::from_str(&instance.disk.text(state)).unwrap();
+    known["calls_at"] = 0.into();
+    instance.disk.write(state, known.to_string());
+    assert_eq!(instance.run(&["watch"]).code, Some(0));
     ExpectedNote("attributes-not-followed", "ecs:PutAttributes: denied").check(&instance.run(&["verify"]));
 }
 

@@ -486,7 +486,11 @@ fn limits_of_time() -> String {
             row("gather, decide and apply together", deadline("run.deadline"), "`run.deadline`"),
             row("the instance has not registered", deadline("verify.deadline"), "`verify.deadline`"),
             row("a registered agent is disconnected", deadline("verify.window"), "`verify.window`"),
-            row("the daemons do not run after the registration", deadline("ready.deadline"), "`ready.deadline`"),
+            row(
+                "the conditions of `ready.*` are not fulfilled after the registration",
+                deadline("ready.deadline"),
+                "`ready.deadline`",
+            ),
             row("`prepare-image` and `reset-agent`", deadline("run.deadline"), "`run.deadline`"),
             row("`guard` waits for the lock of a run", seconds("src/commands/guard.rs", "LOCK_WAIT"), ""),
             row("`guard` waits for a GPU device", seconds("src/commands/guard.rs", "GPU_WAIT"), ""),

@@ -27,15 +27,15 @@ check() {
     assert_api_calls ecs:PutAttributes 1
     begun=$(started)
     set_metadata '{"tags": {"instance": {"Name": "web", "stack": "green", "team": "a"}}}'
-    wait_for 45 assert_taken PutAttributes green
+    wait_for 110 assert_taken PutAttributes green
     assert_taken PutAttributes team
     set_metadata '{"tags": {"instance": {"Name": "web", "stack": "green"}}}'
-    wait_for 45 assert_taken DeleteAttributes team
+    wait_for 110 assert_taken DeleteAttributes team
     wait_for 10 assert_journal_has ecs-bootstrap-watch.service 'the attributes of the container instance follow its tags'
     assert_equal "$(started)" "$begun" 'the start of the agent'
     set_metadata '{"tags": {"instance": {"Name": "web", "stack": "red"}}}'
     reboot 90
-    wait_for 60 assert_taken PutAttributes red
+    wait_for 110 assert_taken PutAttributes red
     wait_for 60 assert_verdict ready
     [[ $(host ecs-bootstrap status) != *note:* ]] || fail "$(host ecs-bootstrap status)"
     assert_api_calls ecs:PutAttributes 3
