@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ecs_config::{effective, read};
 use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
+use crate::settings::fragment::WRITTEN_TAGS;
 use crate::settings::{Rank, Settings, TagsApi, TagsSettings};
 
 /// A statement of an IAM policy document.
@@ -189,7 +190,7 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
     }
     if signal.instance_tags.value {
         let prefix = &settings.tags_prefix.value;
-        let keys = ["verdict", "cause"].map(|key| format!("{prefix}{key}"));
+        let keys = WRITTEN_TAGS.map(|key| format!("{prefix}{key}"));
         let tag = Statement::new("TagInstanceWithVerdict", &["ec2:CreateTags"], names.arn("ec2", "instance/*"));
         let tag = tag.only_if("ForAllValues:StringEquals", "aws:TagKeys", json!(keys));
         let own_tag = format!("aws:ResourceTag/{prefix}cluster");

@@ -12,7 +12,7 @@ use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::StageError;
 use crate::facts::{Fact, Facts, IMDS_TAGS, Instance, InstanceTags};
 use crate::retry::{AttemptResult, Deadline, Policy, until, within};
-use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
+use crate::settings::fragment::WRITTEN_TAGS;
 use crate::settings::schema::is_metadata_key;
 use crate::settings::{Settings, Switch, TagsCluster, TagsSettings};
 
@@ -153,7 +153,7 @@ async fn instance_tags(
     let known = cluster.as_ref().map(|(key, _)| key.clone());
     let is_needed = |key: &&str| {
         let rest = key.strip_prefix(settings.tags_prefix.value.as_str());
-        let is_setting = rest.is_some_and(|rest| ![VERDICT_TAG, CAUSE_TAG].contains(&rest));
+        let is_setting = rest.is_some_and(|rest| !WRITTEN_TAGS.contains(&rest));
         let is_attribute = settings.derive.attributes.value.iter().any(|wanted| wanted == key);
         (is_setting || is_attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
     };

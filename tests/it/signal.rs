@@ -429,6 +429,41 @@ fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() 
 }
 
 #[test]
+fn the_instance_knows_its_container_instance() {
+    const TAGS: &str = "signal.instance-tags=true";
+    let tags_of = |instance: &Instance| aws_state(instance, |state| state.instance_tags[ID].clone());
+    let instance = of_stack();
+    reports(&run(&instance, &[TAGS]), 0, &["signal: ready to instance-tags, sent: ready, none"]);
+    let arn = aws_state(&instance, |state| state.container_instances[0].arn.clone());
+    let tags = tags_of(&instance);
+    assert_eq!(tags["ecs-bootstrap:container-instance-arn"], arn);
+    assert_eq!(tags["ecs-bootstrap:cluster-arn"], "arn:aws:ecs:eu-west-1:111122223333:cluster/prod");
+    assert_eq!(instance.aws.count("CreateTags"), 1);
+    // They are also in metadata from now on, and are neither settings nor read.
+    let instance = tags.iter().fold(instance, |instance, (key, value)| instance.tag(key, value));
+    let outcome = run(&instance, &[TAGS]);
+    reports(&outcome, 0, &["instance-tags, already"]);
+    assert!(!format!("{outcome:?}").contains("tag-unknown"), "{outcome:#?}");
+    let asked: Vec<_> = instance.imds.requests().into_iter().map(|request| request.path).collect();
+    assert!(!asked.iter().any(|path| path.ends_with("-arn")), "{asked:?}");
+}
+
+#[test]
+fn a_policy_that_allows_only_the_verdict_is_enough_for_it() {
+    const TAGS: &str = "signal.instance-tags=true";
+    let instance = of_stack();
+    instance.aws.fail_first("CreateTags", 1, Fault::denied("ec2:CreateTags"));
+    let missing = "without the tags `ecs-bootstrap:container-instance-arn` and `ecs-bootstrap:cluster-arn`";
+    reports(&run(&instance, &[TAGS]), 0, &["signal: ready to instance-tags, sent: ready, none", missing]);
+    let tags = aws_state(&instance, |state| state.instance_tags[ID].clone());
+    assert_eq!(tags["ecs-bootstrap:verdict"], "ready");
+    assert!(!tags.contains_key("ecs-bootstrap:cluster-arn"), "{tags:?}");
+    // The next verdict tries again, for a policy that was extended.
+    reports(&run(&instance, &[TAGS]), 0, &["instance-tags, sent: ready, none"]);
+    assert!(aws_state(&instance, |state| state.instance_tags[ID].contains_key("ecs-bootstrap:cluster-arn")));
+}
+
+#[test]
 fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     const UNHEALTHY: &str = "signal.unhealthy=true";
     let health = |instance: &Instance| aws_state(instance, |state| state.waiting.health.clone());

@@ -17,11 +17,16 @@ use crate::agent_variables;
 use crate::ecs_config::writable;
 use crate::{redaction, suggestion};
 
-/// The key, after the prefix, of the tag with the last verdict of an instance. ecs-bootstrap writes it and never reads
-/// it.
+/// The key, after the prefix, of the tag with the last verdict of an instance.
 pub const VERDICT_TAG: &str = "verdict";
 /// The key, after the prefix, of the tag with the id of the cause.
 pub const CAUSE_TAG: &str = "cause";
+/// The key, after the prefix, of the tag with the ARN of the container instance.
+pub const CONTAINER_INSTANCE_TAG: &str = "container-instance-arn";
+/// The key, after the prefix, of the tag with the ARN of its cluster.
+pub const CLUSTER_ARN_TAG: &str = "cluster-arn";
+/// The tags that ecs-bootstrap writes and never reads.
+pub const WRITTEN_TAGS: [&str; 4] = [VERDICT_TAG, CAUSE_TAG, CONTAINER_INSTANCE_TAG, CLUSTER_ARN_TAG];
 
 /// What an entry sets.
 #[derive(Clone)]
@@ -167,7 +172,7 @@ impl Fragment {
             let source = Source::new(rank, place, tag.clone());
             match key {
                 // Written by ecs-bootstrap after an earlier verdict.
-                VERDICT_TAG | CAUSE_TAG => {}
+                _ if WRITTEN_TAGS.contains(&key) => {}
                 "cluster" | "cluster-tags" if rank == Rank::InstanceTag => {
                     fragment.push(key, Raw::Text(value.clone()), source)?;
                 }

@@ -324,7 +324,8 @@ pub static ALL: &[Setting] = &[
         signal.instance_tags,
         boolean,
         "`true` or `false`",
-        "tag the instance with its verdict and cause (`ecs-bootstrap:verdict`, `ecs-bootstrap:cause`)"
+        "tag the instance with its verdict, its cause, and its container instance (`ecs-bootstrap:verdict`, \
+         `ecs-bootstrap:cause`, `ecs-bootstrap:container-instance-arn`, `ecs-bootstrap:cluster-arn`)"
     ),
     setting!(
         "signal.unhealthy",
