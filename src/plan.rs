@@ -178,6 +178,9 @@ pub struct Expectation {
     /// What must be true before the instance takes tasks; `None` if the registration is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadyConditions>,
+    /// The task definitions of which a task is started when the instance is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start_tasks: Vec<String>,
     /// The tags that attributes follow; `None` if that is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<FollowRules>,

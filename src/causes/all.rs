@@ -160,6 +160,7 @@ pub static ALL: &[&Cause] = &[
     &tasks::CALL_FAILED,
     &tasks::NOT_RUNNING,
     &tasks::TASK_NOT_HELD,
+    &tasks::NOT_STARTED,
     &attributes::DENIED,
     &attributes::CALL_FAILED,
     &attributes::MISSING,

@@ -4,11 +4,11 @@ use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
-use crate::evidence::Evidence;
 use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState, TaskHold, allows_tasks};
+use crate::evidence::{Evidence, TaskStart};
 use crate::exit::Exit;
 use crate::readiness::{registered, takes_tasks};
-use crate::redaction::error_chain;
+use crate::redaction::{error_chain, line};
 
 const DEFAULTS: Cause = Cause { layer: Layer::Tasks, when_registered: true, ..Cause::DEFAULTS };
 
@@ -99,6 +99,29 @@ pub(super) static TASK_NOT_HELD: Cause = Cause {
         let hold = evidence.task_hold.as_ref().filter(|hold| hold.is_allowed())?;
         let is_all = conditions.named().is_none();
         Some(hold.placed_early()).filter(|early| is_all && !early.is_empty())
+    },
+    ..DEFAULTS
+};
+
+/// Only a note: the instance has joined.
+pub(super) static NOT_STARTED: Cause = Cause {
+    id: "task-not-started",
+    title: "a task of `start-tasks` was not started on this instance",
+    symptoms: "the instance is ready, and a task that it should run from its start is missing",
+    proof: "ecs:StartTask failed or placed no task, or the agent did not say which tasks it runs; a daemon service that has no \
+            task here is `daemons-not-running`",
+    look_alikes: &["daemons-not-running"],
+    remedy: "read the reason. `RESOURCE:...` and `ATTRIBUTE`: the instance is too small or lacks what the definition requires. Denied: \
+             allow ecs:StartTask and iam:PassRole for the roles of the definition (docs/how-to/start-tasks.md). Then \
+             `systemctl restart ecs-bootstrap-verify --no-block`",
+    source: "Amazon ECS API Reference, StartTask; Amazon ECS Developer Guide, \"API failures messages\"",
+    note: |evidence| {
+        let failed = |start: &TaskStart| {
+            let failure = error_chain(start.failure.as_ref()?);
+            Some(format!("`{}`: {failure}", line(&start.definition)))
+        };
+        let failures: Vec<String> = evidence.task_starts.iter().flatten().filter_map(failed).collect();
+        (!failures.is_empty()).then_some(failures)
     },
     ..DEFAULTS
 };

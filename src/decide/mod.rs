@@ -55,6 +55,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         follows_file,
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         ready: ReadyConditions::of(settings),
+        start_tasks: settings.start_tasks.value.clone(),
         follow: derived::follow(settings, facts, &mut warnings),
         watch: WatchRules::of(settings),
         signal: SignalTargets::of(settings),

@@ -52,6 +52,9 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
     }
+    if !plan.expectation.start_tasks.is_empty() {
+        statements.push(names.within_cluster(of_start_tasks(&names, &plan.expectation.start_tasks)));
+    }
     // Also if the plan does not know the tags.
     if settings.derive.attributes_follow.value && !settings.derive.attributes.value.is_empty() {
         let change = ["ecs:DeleteAttributes", "ecs:PutAttributes"];
@@ -201,6 +204,17 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
         statements.push(metric.only_if("StringEquals", "cloudwatch:namespace", "ecs-bootstrap"));
     }
     statements
+}
+
+/// The call of `start-tasks`. Without a revision, the latest one is started.
+fn of_start_tasks(names: &Names<'_>, definitions: &[String]) -> Statement {
+    let arn = |definition: &String| match definition {
+        arn if arn.starts_with("arn:") => arn.clone(),
+        name if name.contains(':') => names.arn("ecs", &format!("task-definition/{name}")),
+        family => names.arn("ecs", &format!("task-definition/{family}:*")),
+    };
+    let resource = definitions.iter().map(arn).collect();
+    Statement { resource, ..Statement::new("StartTasksOnTheInstance", &["ecs:StartTask"], "") }
 }
 
 /// The calls of `ready.daemons`.

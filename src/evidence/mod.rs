@@ -32,6 +32,7 @@ pub use self::expected_attributes::{AttributeState, MissingAttribute};
 pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
+pub use self::task_hold::{StartFailure, TaskStart};
 pub use self::watched::Watched;
 
 use std::collections::BTreeMap;
@@ -221,6 +222,8 @@ pub struct Evidence {
     pub registered_for: Option<Duration>,
     /// The daemons that must run before the instance takes tasks; `None` if none must.
     pub task_hold: Option<TaskHold>,
+    /// The tasks of `start-tasks`; `None` before they were started.
+    pub task_starts: Option<Vec<TaskStart>>,
     /// Whether the conditions of `ready.*` were not fulfilled at `ready.deadline`, and the instance is ready without them.
     pub is_ready_without: bool,
     /// What is known in this boot about attributes that follow tags.

@@ -67,6 +67,29 @@ pub struct DaemonState {
     pub detail: String,
 }
 
+/// A task of `start-tasks`.
+#[derive(Debug)]
+pub struct TaskStart {
+    /// The task definition.
+    pub definition: String,
+    /// Why no task of it was started; `None` if one runs here.
+    pub failure: Option<StartFailure>,
+}
+
+/// Why a task was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// The agent did not say which tasks it runs.
+    #[error("it is not known whether a task of it runs here")]
+    Unknown(#[source] AgentError),
+    /// The call failed.
+    #[error(transparent)]
+    Call(AwsError),
+    /// ECS placed no task, for this reason.
+    #[error("ecs:StartTask: {0}")]
+    NotPlaced(String),
+}
+
 /// What was observed about the daemons.
 #[derive(Debug, Default)]
 pub struct TaskHold {

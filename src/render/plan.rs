@@ -63,6 +63,12 @@ pub fn plan_json(plan: &Plan) -> Value {
             document["ready"]["attributes"] = json!(ready.attributes);
         }
     }
+    if !plan.expectation.start_tasks.is_empty() {
+        document["start_tasks"] = json!(plan.expectation.start_tasks);
+    }
+    if let Some(follow) = &plan.expectation.follow {
+        document["follow"] = json!({"keys": follow.keys});
+    }
     if let Some(watch) = &plan.expectation.watch {
         document["watch"] = json!({"window_s": watch.window.as_secs(), "restarts_agent": watch.restarts_agent});
     }
@@ -123,6 +129,16 @@ pub fn plan_text(plan: &Plan) -> String {
         };
         let limit = humantime::format_duration(ready.deadline);
         line(format!("ready       {}; waits at most {limit}, {then}", conditions(ready)));
+    }
+    if !plan.expectation.start_tasks.is_empty() {
+        line(format!(
+            "tasks       {} start on this instance when it is ready",
+            plan.expectation.start_tasks.join(", ")
+        ));
+    }
+    if let Some(follow) = &plan.expectation.follow {
+        let keys: Vec<&str> = follow.keys.iter().map(String::as_str).collect();
+        line(format!("follow      the attributes {} follow the tags", keys.join(", ")));
     }
     if let Some(watch) = &plan.expectation.watch {
         let limit = humantime::format_duration(watch.window);

@@ -223,6 +223,8 @@ pub struct Settings {
     pub derive: Derive,
     /// What must be true before the instance takes tasks.
     pub ready: ReadySettings,
+    /// The task definitions of which a task is started when the instance is ready.
+    pub start_tasks: Sourced<Vec<String>>,
     /// What is observed after the verification.
     pub watch: WatchSettings,
     /// Where the verdict is sent outside of this host.
@@ -269,6 +271,7 @@ impl Default for Settings {
                 deadline: default("ready.deadline", Duration::from_secs(300)),
                 at_deadline: default("ready.at-deadline", AtDeadline::Fail),
             },
+            start_tasks: default("start-tasks", Vec::new()),
             watch: WatchSettings {
                 enable: default("watch.enable", false),
                 window: default("watch.window", Duration::from_secs(300)),

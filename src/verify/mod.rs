@@ -1,7 +1,7 @@
 //! The stage `verify`: observes the instance until it is ready, a cause is final, or the deadline passes.
 //!
 //! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host. With `ready.daemons` it sets an
-//! attribute of the container instance (`hold`).
+//! attribute of the container instance (`hold`), and with `start-tasks` it starts tasks.
 
 mod conditions;
 mod daemons;
@@ -13,6 +13,7 @@ mod observe;
 mod once;
 mod requests;
 mod schedule;
+mod start_tasks;
 mod watched;
 
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use self::give_up::{WaitState, interim, judge};
 pub use self::give_up::{verdict_now, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
+use self::start_tasks::start_tasks;
 pub use self::watched::{Asked, answer, cluster_of, container_instance_arn, describe, examine_watched, seen};
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -84,6 +86,11 @@ pub async fn verdict(
         }
         if let Some(verdict) = judge(&observer.evidence, &diagnosis) {
             if wait.holds_back_ready(&verdict) && !observer.has_examined() {
+                continue;
+            }
+            if matches!(verdict, Verdict::Ready(_)) && observer.must_start_tasks() {
+                // The next verdict has what failed as a note.
+                start_tasks(host_clients, &mut observer.evidence).await;
                 continue;
             }
             return verdict;

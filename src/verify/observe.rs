@@ -187,6 +187,12 @@ impl<'a> Observer<'a> {
         is_all && !self.evidence.job_pending("docker.service")
     }
 
+    /// Whether tasks must be started on the instance, which is ready.
+    pub(super) fn must_start_tasks(&self) -> bool {
+        let expected = self.evidence.expectation.as_ref();
+        self.evidence.task_starts.is_none() && expected.is_some_and(|expected| !expected.start_tasks.is_empty())
+    }
+
     /// Whether no unit has changed since it was read, and no start of the agent is pending: a unit that failed, or a start
     /// that fails, is a cause in an earlier layer.
     pub(super) fn are_units_settled(&mut self) -> bool {

@@ -68,6 +68,7 @@ fn each_setting_adds_the_statements_that_it_needs() {
         ("ready.attributes=zone", &[]),
         ("ready.attributes=auto,zone", &["ReadWhetherTrunkingIsOn"]),
         ("derive.attributes-follow=true", &["ChangeAttributesWithTheTags"]),
+        ("start-tasks=log-router,mesh:3", &["StartTasksOnTheInstance"]),
     ] {
         let with = sids(&policy(&instance, &["tags.api=never", "derive.attributes=team", setting]));
         let found: Vec<&String> = with.difference(&least).collect();
@@ -110,7 +111,7 @@ fn resources_are_named_by_the_facts_of_the_instance() {
     }
 }
 
-/// The role of `cluster.yaml` serves every setting except `ready.*` and `derive.attributes-follow`; what tasks need is not in the policy.
+/// The role of `cluster.yaml` serves every setting except `ready.*`, `derive.attributes-follow` and `start-tasks`; what tasks need is not in the policy.
 #[test]
 fn with_all_settings_it_has_the_actions_of_the_role_in_the_template() {
     let settings = [

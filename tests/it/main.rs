@@ -73,6 +73,8 @@ mod settings;
 mod signal;
 /// The simulators themselves: they answer like the real services.
 mod simulators;
+/// `start-tasks`: tasks that are started on an instance when it is ready.
+mod start_tasks;
 /// `timeline`, and the records of commands that it reads.
 mod timeline;
 /// Runs while user data has not ended, and runs before systemd has a bus.

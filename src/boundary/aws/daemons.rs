@@ -1,4 +1,4 @@
-//! The calls of ECS for the conditions of `ready.*`: about the tasks that must run before an instance takes others, the
+//! The calls of ECS for `start-tasks` and for the conditions of `ready.*`: about the tasks that must run before an instance takes others, the
 //! attribute that allows it to take them, and the account setting that decides whether it has a trunk interface.
 //!
 //! In: names, and a deadline. Out: plain values, with only the fields that are used: of a task definition, never an
@@ -185,6 +185,24 @@ impl Aws {
         let attributes: Vec<Value> = attributes.iter().map(|(name, value)| attribute(name, value, arn)).collect();
         let body = json!({"cluster": cluster, "attributes": attributes});
         self.json(ECS, None, "ecs:PutAttributes", &body, Some("attributes"), deadline).await.map(drop)
+    }
+
+    /// Starts a task on a container instance: `ecs:StartTask`. The inner result is the ARN of the task, or why ECS did not place
+    /// it, such as `RESOURCE:MEMORY`.
+    pub async fn start_task(
+        &self,
+        cluster: &str,
+        arn: &str,
+        definition: &str,
+        deadline: Deadline,
+    ) -> Result<Result<String, String>, AwsError> {
+        let body = json!({"cluster": cluster, "containerInstances": [arn], "taskDefinition": definition,
+            "startedBy": "ecs-bootstrap"});
+        let answer = self.json(ECS, None, "ecs:StartTask", &body, Some("tasks"), deadline).await?;
+        let reasons = items(&answer["failures"]).filter_map(|failure| failure["reason"].as_str());
+        let started = items(&answer["tasks"]).filter_map(|task| task["taskArn"].as_str()).next();
+        let why = || reasons.map(str::to_owned).next().unwrap_or_else(|| "ECS names no reason".to_owned());
+        Ok(started.map(str::to_owned).ok_or_else(why))
     }
 
     /// Deletes attributes of a container instance, at most ten: `ecs:DeleteAttributes`.

@@ -10,8 +10,8 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, attributes, boolean, cluster, daemons, duration, name, prefix, reserved_memory, switch, tag_pairs,
-    tags_api, tags_cluster, tags_settings, texts, url, window,
+    at_deadline, attributes, boolean, cluster, daemons, definitions, duration, name, prefix, reserved_memory, switch,
+    tag_pairs, tags_api, tags_cluster, tags_settings, texts, url, window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -254,6 +254,13 @@ pub static ALL: &[Setting] = &[
         "`fail` or `allow`",
         "what happens if a daemon does not run or an attribute is missing at `ready.deadline`: the verdict is a failure \
          and with `ready.daemons` no tasks are allowed, or the instance is ready with a note"
+    ),
+    setting!(
+        "start-tasks",
+        start_tasks,
+        definitions,
+        "names of task definitions, `FAMILY` or `FAMILY:REVISION`, or their ARNs (an array, or separated by commas)",
+        "start a task of each on this instance when it is ready, unless one runs"
     ),
     setting!(
         "watch.enable",

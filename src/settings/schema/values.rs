@@ -174,6 +174,29 @@ pub(super) fn attributes(raw: &Raw) -> Option<ReadyAttributes> {
     Some(attributes)
 }
 
+/// Task definitions: a family of letters, digits, underscores and hyphens, at most 255, with or without a revision, or an ARN
+/// (Amazon ECS API Reference, StartTask, RegisterTaskDefinition).
+pub(super) fn definitions(raw: &Raw) -> Option<Vec<String>> {
+    let is_family = |text: &str| {
+        (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let is_revision = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let is_definition = |text: &String| {
+        let name = match text.strip_prefix("arn:") {
+            Some(arn) if arn.split(':').nth(1) == Some("ecs") => {
+                arn.split_once(":task-definition/").map(|(_, name)| name)
+            }
+            Some(_) => None,
+            None => Some(text.as_str()),
+        };
+        name.is_some_and(|name| match name.split_once(':') {
+            Some((family, revision)) => is_family(family) && is_revision(revision),
+            None => is_family(name),
+        })
+    };
+    texts(raw).filter(|all| all.iter().all(is_definition))
+}
+
 pub(super) fn at_deadline(raw: &Raw) -> Option<AtDeadline> {
     match text(raw)? {
         "fail" => Some(AtDeadline::Fail),

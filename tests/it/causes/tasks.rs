@@ -81,6 +81,13 @@ fn an_attribute_that_is_missing_is_named() {
 }
 
 #[test]
+fn a_task_that_is_not_started_is_noted() {
+    let instance = Instance::new().aws_fault("StartTask", Fault::denied("ecs:StartTask"));
+    ExpectedNote("task-not-started", "`log-router`: ecs:StartTask: denied")
+        .check(&run(&instance, &["start-tasks=log-router"]));
+}
+
+#[test]
 fn attributes_that_cannot_be_read_are_not_reported_as_missing() {
     let fault = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
     let instance = Instance::new().aws_fault("DescribeContainerInstances", fault);

@@ -124,6 +124,21 @@ fn changes_attributes_and_reads_the_account_setting_of_trunking() {
 }
 
 #[test]
+fn starts_a_task_on_a_container_instance() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    let container = serde_json::json!([{"name": "main", "image": "web", "memory": 64, "cpu": 0}]);
+    moto.call("RegisterTaskDefinition", &serde_json::json!({"family": "web", "containerDefinitions": container}));
+    let aws = client(&moto, &imds);
+    let task = moto.block_on(aws.start_task("prod", &arn, "web", deadline())).unwrap().unwrap();
+    let described = moto.block_on(aws.placed_tasks("prod", std::slice::from_ref(&task), deadline())).unwrap();
+    assert_eq!(described.len(), 1, "{task}");
+    let refused = moto.block_on(aws.start_task("prod", &arn, "nosuch", deadline())).unwrap_err();
+    assert!(refused.to_string().contains("ecs:StartTask"), "{refused}");
+}
+
+#[test]
 fn reads_the_endpoints_that_the_agent_connects_to() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[]);

@@ -112,6 +112,8 @@ pub struct State {
     pub attaches_trunk: bool,
     /// The GPUs that the agent registers.
     pub gpus: usize,
+    /// Why ECS places no task of StartTask.
+    pub start_failure: Option<&'static str>,
     /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,

@@ -168,6 +168,25 @@ impl State {
                 }
                 Ok(json!({"attributes": body["attributes"]}))
             }
+            "StartTask" => {
+                let arns = texts(&body["containerInstances"]);
+                let definition = body["taskDefinition"].as_str().unwrap_or_default();
+                let Some(instance) = self.container_instances.iter().find(|one| arns.contains(&one.arn)) else {
+                    let failure = json!({"arn": arns.first(), "reason": "MISSING"});
+                    return Ok(json!({"tasks": [], "failures": [failure]}));
+                };
+                if let Some(reason) = self.start_failure {
+                    let failure = json!({"arn": instance.arn, "reason": reason});
+                    return Ok(json!({"tasks": [], "failures": [failure]}));
+                }
+                let family = short(definition).split(':').next().unwrap_or_default();
+                let service = Service { is_daemon: false, ..Service::daemon(family) };
+                let arn = format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{:032x}", 0xbeef + self.tasks.len());
+                let task = json!({"taskArn": arn});
+                let (instance, placed) = (instance.arn.clone(), Instant::now());
+                self.tasks.push(PlacedTask { arn, service, instance, placed, stopped: None });
+                Ok(json!({"tasks": [task], "failures": []}))
+            }
             "DeleteAttributes" => {
                 for attribute in body["attributes"].as_array().into_iter().flatten() {
                     let text = |name: &str| attribute[name].as_str().unwrap_or_default().to_owned();
