@@ -1,12 +1,20 @@
-//! Starts tasks on an instance that is ready (`start-tasks`): `ecs:StartTask` for each definition of which the agent runs no
-//! task. The tasks of an earlier boot have ended, so each boot starts them once.
+//! Starts tasks on an instance that is ready (`start-tasks`), once in each boot: `ecs:StartTask` for each definition of which the
+//! agent runs no task.
+//!
+//! What was started is recorded with the boot. The tasks of an earlier boot have ended, also if the agent still lists them as
+//! running: after a reboot it restores their state before it asks docker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::boundary::HostClients;
 use crate::boundary::agent::Task;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::disk::{Disk, Mode};
 use crate::evidence::{Evidence, StartFailure, TaskStart};
+use crate::host::boot_id;
 use crate::retry::{Deadline, pause_for};
 
 /// The limit for all calls.
@@ -19,6 +27,39 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The most attempts for a definition.
 const MAX_ATTEMPTS: usize = 3;
 
+/// Where the record is.
+const RECORD: &str = "/var/lib/ecs-bootstrap/started-tasks.json";
+const MAX_RECORD_LENGTH: usize = 1 << 20;
+
+/// The tasks that were started: definition and ARN.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    boot: Option<String>,
+    started: BTreeMap<String, String>,
+    /// Those of the boot before.
+    earlier: Vec<String>,
+}
+
+impl Record {
+    /// The record for this boot. A record that cannot be read is a new one: then only what the agent says counts.
+    fn read(disk: &Disk) -> Record {
+        let boot = boot_id(disk);
+        let bytes = disk.read(RECORD, MAX_RECORD_LENGTH).ok().flatten().unwrap_or_default();
+        let stored: Record = serde_json::from_slice(&bytes).unwrap_or_default();
+        if boot.is_some() && stored.boot == boot {
+            return stored;
+        }
+        Record { boot, started: BTreeMap::new(), earlier: stored.started.into_values().collect() }
+    }
+
+    fn store(&self, disk: &Disk) {
+        let bytes = serde_json::to_vec(self).expect("a record is JSON");
+        if let Err(error) = disk.replace_without_sync(RECORD, &bytes, Mode::Exactly(0o600)) {
+            tracing::warn!(%error, "the started tasks are not recorded");
+        }
+    }
+}
+
 /// Starts the tasks, and adds the outcome to the evidence.
 pub(super) async fn start_tasks(host_clients: &HostClients, evidence: &mut Evidence) {
     let definitions = evidence.expectation.as_ref().map(|expected| expected.start_tasks.clone()).unwrap_or_default();
@@ -27,9 +68,18 @@ pub(super) async fn start_tasks(host_clients: &HostClients, evidence: &mut Evide
     let mut starts = Vec::new();
     if let (Some((cluster, arn)), Some(region)) = (joined, region) {
         let deadline = Deadline::after(ALL_CALLS);
+        let here = Here { host_clients, region: &region, cluster: &cluster, arn: &arn, deadline };
+        let mut record = Record::read(&host_clients.disk);
         for definition in definitions {
-            let here = Here { host_clients, region: &region, cluster: &cluster, arn: &arn, deadline };
-            let failure = here.start(&definition).await.err();
+            let failure = match here.start(&definition, &record).await {
+                Ok(Some(task)) => {
+                    record.started.insert(definition.clone(), task);
+                    record.store(&host_clients.disk);
+                    None
+                }
+                Ok(None) => None,
+                Err(failure) => Some(failure),
+            };
             starts.push(TaskStart { definition, failure });
         }
     }
@@ -46,20 +96,24 @@ struct Here<'h> {
 }
 
 impl Here<'_> {
-    /// Starts a task unless one of the definition runs here. Returns the reason if that fails.
-    async fn start(&self, definition: &str) -> Result<(), StartFailure> {
+    /// Starts a task unless this boot has started one of the definition, or one runs here. Returns its ARN if it was started.
+    async fn start(&self, definition: &str, record: &Record) -> Result<Option<String>, StartFailure> {
+        if record.started.contains_key(definition) {
+            return Ok(None);
+        }
         let mut attempt = 1;
         loop {
             let tasks = self.host_clients.agent.tasks(Deadline::after(AGENT).earliest(self.deadline)).await;
             let tasks = tasks.and_then(|claim| claim.trusted(|_| None)).map_err(StartFailure::Unknown)?;
-            if let Some(task) = tasks.iter().find(|task| is_of(definition, task)) {
+            let mut of_this_boot = tasks.iter().filter(|task| !record.earlier.contains(&task.arn));
+            if let Some(task) = of_this_boot.find(|task| is_of(definition, task)) {
                 tracing::info!(definition, task = task.arn, "a task of the definition runs here");
-                return Ok(());
+                return Ok(None);
             }
             match self.call(definition).await {
                 Ok(Ok(task)) => {
                     tracing::info!(definition, task, "started a task on this instance");
-                    return Ok(());
+                    return Ok(Some(task));
                 }
                 Ok(Err(reason)) => return Err(StartFailure::NotPlaced(reason)),
                 Err(error) if !may_recover(&error) || attempt == MAX_ATTEMPTS || self.deadline.passed() => {

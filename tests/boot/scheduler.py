@@ -12,7 +12,7 @@ import threading
 import time
 
 OPERATIONS = ("ListServices", "DescribeServices", "DescribeTaskDefinition", "ListTasks", "DescribeTasks", "PutAttributes",
-              "DeleteAttributes")
+              "DeleteAttributes", "StartTask")
 
 
 STALE_S = 3.0  # how long ECS reports the tasks of an instance as running after its agent is connected again
@@ -94,6 +94,13 @@ class Scheduler:
         for attribute in request["attributes"]:
             self.account.registered[attribute["targetId"]]["attributes"][attribute["name"]] = attribute["value"]
         return {"attributes": request["attributes"]}
+
+    def StartTask(self, request):
+        instance, name = request["containerInstances"][0], request["taskDefinition"].partition(":")[0]
+        task = instance.replace(":container-instance/", ":task/") + f"{len(self.tasks):02d}"
+        self.tasks.append({"arn": task, "instance": instance, "name": name, "placed": time.monotonic(), "created": time.time(),
+                           "stopped": float("inf")})
+        return {"failures": [], "tasks": [{"taskArn": task}]}
 
     def DeleteAttributes(self, request):
         for attribute in request["attributes"]:
