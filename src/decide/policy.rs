@@ -209,7 +209,8 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
 /// The call of `start-tasks`. Without a revision, the latest one is started.
 fn of_start_tasks(names: &Names<'_>, definitions: &[String]) -> Statement {
     let arn = |definition: &String| match definition {
-        arn if arn.starts_with("arn:") => arn.clone(),
+        arn if arn.starts_with("arn:") && arn.rsplit('/').next().is_some_and(|name| name.contains(':')) => arn.clone(),
+        arn if arn.starts_with("arn:") => format!("{arn}:*"),
         name if name.contains(':') => names.arn("ecs", &format!("task-definition/{name}")),
         family => names.arn("ecs", &format!("task-definition/{family}:*")),
     };

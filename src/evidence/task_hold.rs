@@ -85,6 +85,9 @@ pub enum StartFailure {
     /// The call failed.
     #[error(transparent)]
     Call(AwsError),
+    /// The calls for the definitions before it took all the time.
+    #[error("no time was left for it")]
+    NoTime,
     /// ECS placed no task, for this reason.
     #[error("ecs:StartTask: {0}")]
     NotPlaced(String),

@@ -40,7 +40,11 @@ impl SignalClient {
         // A denied call is repeated for a while, because a policy may be attached late: this one is tried once.
         let (outcome, refused) = match self.write_once(&with_identity).await {
             Ok(()) => (SendOutcome::Sent, None),
-            Err(error) if is_denied(&error) && !identity.is_empty() => (self.write(&tags).await, Some(error)),
+            Err(error) if may_be_about_identity(&error) && !identity.is_empty() => {
+                let outcome = self.write(&tags).await;
+                // The policy may have been attached meanwhile.
+                (outcome, self.write_once(&with_identity).await.err())
+            }
             Err(_) => (self.write(&with_identity).await, None),
         };
         match (outcome, refused) {
@@ -81,8 +85,9 @@ fn identity(prefix: &str, arn: Option<&str>) -> Vec<Tag> {
     tags.filter(|(_, value)| value.chars().count() <= MAX_VALUE_LENGTH).collect()
 }
 
-fn is_denied(error: &AwsError) -> bool {
-    matches!(error.kind, AwsErrorKind::Denied { .. })
+/// Whether fewer tags may be accepted: a policy names the keys, and an instance has at most 50 tags.
+fn may_be_about_identity(error: &AwsError) -> bool {
+    matches!(error.kind, AwsErrorKind::Denied { .. }) || !error.kind.is_retryable()
 }
 
 #[cfg(test)]

@@ -277,6 +277,6 @@ pub(super) fn interim(
     Some((id, waiting(evidence, &text, finding)))
 }
 
-fn with_notes(registration: Registration, evidence: &Evidence) -> Ready {
+pub(super) fn with_notes(registration: Registration, evidence: &Evidence) -> Ready {
     Ready { registration, notes: notes(evidence) }
 }

@@ -19,11 +19,11 @@ mod watched;
 use std::time::{Duration, Instant};
 
 use self::conditions::missing_conditions;
-use self::give_up::{WaitState, interim, judge};
+use self::give_up::{WaitState, interim, judge, with_notes};
 pub use self::give_up::{verdict_now, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
-use self::start_tasks::start_tasks;
+use self::start_tasks::{ALL_CALLS, start_tasks};
 pub use self::watched::{Asked, answer, cluster_of, container_instance_arn, describe, examine_watched, seen};
 use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -88,12 +88,20 @@ pub async fn verdict(
             if wait.holds_back_ready(&verdict) && !observer.has_examined() {
                 continue;
             }
-            if matches!(verdict, Verdict::Ready(_)) && observer.must_start_tasks() {
-                // The next verdict has what failed as a note.
-                start_tasks(host_clients, &mut observer.evidence).await;
+            let Verdict::Ready(ready) = verdict else { return verdict };
+            if !observer.must_start_tasks() {
+                return Verdict::Ready(ready);
+            }
+            // What fails is a note: the instance is ready.
+            (callbacks.on_deadline)(Deadline::after(ALL_CALLS));
+            start_tasks(host_clients, &mut observer.evidence).await;
+            (callbacks.on_deadline)(Deadline::after(ALL_CALLS));
+            if let Some(expectation) = (callbacks.new_expectation)() {
+                wait.restart(expectation.deadline);
+                observer.expect(expectation);
                 continue;
             }
-            return verdict;
+            return Verdict::Ready(with_notes(ready.registration, &observer.evidence));
         }
         let waiting = waiting_for(&observer.evidence, &diagnosis.found);
         if reported_waiting != waiting {

@@ -122,6 +122,7 @@ impl<'a> Observer<'a> {
         self.evidence.expectation = Some(expectation);
         self.evidence.cluster = None;
         self.logs_read = None;
+        self.evidence.task_starts = None;
         self.forget_daemons();
         self.forget_attributes();
     }

@@ -10,28 +10,30 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::boundary::HostClients;
-use crate::boundary::agent::Task;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
-use crate::boundary::disk::{Disk, Mode};
+use crate::boundary::agent::{AgentError, Task};
+use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::disk::{Disk, DiskError, Lock, Mode};
 use crate::evidence::{Evidence, StartFailure, TaskStart};
 use crate::host::boot_id;
-use crate::retry::{Deadline, pause_for};
+use crate::retry::{Deadline, jittered, pause_for};
 
 /// The limit for all calls.
-const ALL_CALLS: Duration = Duration::from_secs(60);
+pub(super) const ALL_CALLS: Duration = Duration::from_secs(60);
 /// The limit for a request to the agent.
 const AGENT: Duration = Duration::from_secs(5);
-/// The pause before a call that failed is repeated. The agent knows a task within this time if the call was carried out
-/// nevertheless.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause before a call that failed is repeated, shortened at random. The agent usually knows a task within this time
+/// if the call was carried out nevertheless.
+const PAUSE: Duration = Duration::from_secs(8);
 /// The most attempts for a definition.
-const MAX_ATTEMPTS: usize = 3;
-
+const MAX_ATTEMPTS: usize = 5;
+/// Held while tasks are started: two verifications can end at the same time.
+const LOCK: &str = "/run/ecs-bootstrap/start-tasks.lock";
 /// Where the record is.
 const RECORD: &str = "/var/lib/ecs-bootstrap/started-tasks.json";
 const MAX_RECORD_LENGTH: usize = 1 << 20;
 
-/// The tasks that were started: definition and ARN.
+/// The tasks that were started: definition and ARN. The ARN is empty before the call, whose outcome is unknown if the process is
+/// killed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     boot: Option<String>,
@@ -68,22 +70,29 @@ pub(super) async fn start_tasks(host_clients: &HostClients, evidence: &mut Evide
     let mut starts = Vec::new();
     if let (Some((cluster, arn)), Some(region)) = (joined, region) {
         let deadline = Deadline::after(ALL_CALLS);
+        let _lock = lock(&host_clients.disk, deadline).await;
         let here = Here { host_clients, region: &region, cluster: &cluster, arn: &arn, deadline };
         let mut record = Record::read(&host_clients.disk);
         for definition in definitions {
-            let failure = match here.start(&definition, &record).await {
-                Ok(Some(task)) => {
-                    record.started.insert(definition.clone(), task);
-                    record.store(&host_clients.disk);
-                    None
-                }
-                Ok(None) => None,
-                Err(failure) => Some(failure),
-            };
+            let failure = here.start(&definition, &mut record).await.err();
             starts.push(TaskStart { definition, failure });
         }
     }
     evidence.task_starts = Some(starts);
+}
+
+/// Waits for the lock. If it cannot be taken, the record and the agent must be enough.
+async fn lock(disk: &Disk, deadline: Deadline) -> Option<Lock> {
+    loop {
+        match disk.lock(LOCK) {
+            Ok(lock) => return Some(lock),
+            Err(DiskError::Busy { .. }) if !deadline.passed() => pause_for(Duration::from_millis(200)).await,
+            Err(error) => {
+                tracing::debug!(%error, "tasks are started without a lock");
+                return None;
+            }
+        }
+    }
 }
 
 /// The container instance on which tasks are started.
@@ -96,44 +105,76 @@ struct Here<'h> {
 }
 
 impl Here<'_> {
-    /// Starts a task unless this boot has started one of the definition, or one runs here. Returns its ARN if it was started.
-    async fn start(&self, definition: &str, record: &Record) -> Result<Option<String>, StartFailure> {
-        if record.started.contains_key(definition) {
-            return Ok(None);
+    /// Starts a task unless this boot has started one of the definition, or one runs here.
+    async fn start(&self, definition: &str, record: &mut Record) -> Result<(), StartFailure> {
+        let disk = &self.host_clients.disk;
+        match record.started.get(definition).map(String::as_str) {
+            // A process that was killed may have started it.
+            Some("") => pause_for(PAUSE.min(self.deadline.remaining())).await,
+            Some(_) => return Ok(()),
+            None => {}
         }
-        let mut attempt = 1;
-        loop {
-            let tasks = self.host_clients.agent.tasks(Deadline::after(AGENT).earliest(self.deadline)).await;
-            let tasks = tasks.and_then(|claim| claim.trusted(|_| None)).map_err(StartFailure::Unknown)?;
-            let mut of_this_boot = tasks.iter().filter(|task| !record.earlier.contains(&task.arn));
-            if let Some(task) = of_this_boot.find(|task| is_of(definition, task)) {
-                tracing::info!(definition, task = task.arn, "a task of the definition runs here");
-                return Ok(None);
+        let mut failure = StartFailure::NoTime;
+        for attempt in 1..=MAX_ATTEMPTS {
+            if self.deadline.passed() {
+                return Err(failure);
             }
-            match self.call(definition).await {
-                Ok(Ok(task)) => {
-                    tracing::info!(definition, task, "started a task on this instance");
-                    return Ok(Some(task));
+            match self.runs(definition, &record.earlier).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    record.started.insert(definition.to_owned(), String::new());
+                    record.store(disk);
+                    failure = match self.call(definition).await {
+                        Ok(task) => {
+                            tracing::info!(definition, task, "started a task on this instance");
+                            record.started.insert(definition.to_owned(), task);
+                            record.store(disk);
+                            return Ok(());
+                        }
+                        Err(failure) => failure,
+                    };
                 }
-                Ok(Err(reason)) => return Err(StartFailure::NotPlaced(reason)),
-                Err(error) if !may_recover(&error) || attempt == MAX_ATTEMPTS || self.deadline.passed() => {
-                    return Err(StartFailure::Call(error));
-                }
-                Err(error) => tracing::debug!(%error, definition, "the task was not started; the call is repeated"),
+                Err(error) => failure = StartFailure::Unknown(error),
             }
-            attempt += 1;
-            pause_for(PAUSE.min(self.deadline.remaining())).await;
+            if !may_recover(&failure) || attempt == MAX_ATTEMPTS {
+                break;
+            }
+            tracing::debug!(definition, error = %failure, "the task was not started; the call is repeated");
+            pause_for(jittered(PAUSE).min(self.deadline.remaining())).await;
         }
+        // An answer that was lost is not a task that was not started.
+        if self.runs(definition, &record.earlier).await.is_ok_and(|runs| runs) {
+            return Ok(());
+        }
+        record.started.remove(definition);
+        record.store(disk);
+        Err(failure)
     }
 
-    async fn call(&self, definition: &str) -> Result<Result<String, String>, AwsError> {
-        let aws = self.host_clients.aws(self.region).await?;
-        aws.start_task(self.cluster, self.arn, definition, self.deadline).await
+    /// Whether the agent has a task of the definition that is not of an earlier boot.
+    async fn runs(&self, definition: &str, earlier: &[String]) -> Result<bool, AgentError> {
+        let tasks = self.host_clients.agent.tasks(Deadline::after(AGENT).earliest(self.deadline)).await;
+        let tasks = tasks.and_then(|claim| claim.trusted(|_| None))?;
+        Ok(tasks.iter().any(|task| !earlier.contains(&task.arn) && is_of(definition, task)))
+    }
+
+    async fn call(&self, definition: &str) -> Result<String, StartFailure> {
+        let call = async {
+            let aws = self.host_clients.aws(self.region).await?;
+            aws.start_task(self.cluster, self.arn, definition, self.deadline).await
+        };
+        call.await.map_err(StartFailure::Call)?.map_err(StartFailure::NotPlaced)
     }
 }
 
-fn may_recover(error: &AwsError) -> bool {
-    error.kind.is_retryable() && !matches!(error.kind, AwsErrorKind::Denied { .. })
+/// Whether another attempt may succeed. `AGENT`: ECS does not know yet that the agent is connected; `RESOURCE`: it may still
+/// count the tasks of the boot before.
+fn may_recover(failure: &StartFailure) -> bool {
+    match failure {
+        StartFailure::Unknown(_) | StartFailure::NoTime => true,
+        StartFailure::Call(error) => error.kind.is_retryable() && !matches!(error.kind, AwsErrorKind::Denied { .. }),
+        StartFailure::NotPlaced(reason) => reason == "AGENT" || reason.starts_with("RESOURCE"),
+    }
 }
 
 /// Whether the task is of this definition (`FAMILY`, `FAMILY:REVISION` or an ARN) and has not ended.

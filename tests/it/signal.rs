@@ -452,13 +452,20 @@ fn the_instance_knows_its_container_instance() {
 fn a_policy_that_allows_only_the_verdict_is_enough_for_it() {
     const TAGS: &str = "signal.instance-tags=true";
     let instance = of_stack();
-    instance.aws.fail_first("CreateTags", 1, Fault::denied("ec2:CreateTags"));
+    instance.aws.change(|aws| aws.refused_tags = vec!["-arn"]);
     let missing = "without the tags `ecs-bootstrap:container-instance-arn` and `ecs-bootstrap:cluster-arn`";
     reports(&run(&instance, &[TAGS]), 0, &["signal: ready to instance-tags, sent: ready, none", missing]);
     let tags = aws_state(&instance, |state| state.instance_tags[ID].clone());
     assert_eq!(tags["ecs-bootstrap:verdict"], "ready");
     assert!(!tags.contains_key("ecs-bootstrap:cluster-arn"), "{tags:?}");
+    assert_eq!(instance.aws.count("CreateTags"), 3, "it is not repeated for long");
     // The next verdict tries again, for a policy that was extended.
+    instance.aws.change(|aws| aws.refused_tags.clear());
+    reports(&run(&instance, &[TAGS]), 0, &["instance-tags, sent: ready, none"]);
+    assert!(aws_state(&instance, |state| state.instance_tags[ID].contains_key("ecs-bootstrap:cluster-arn")));
+    // A policy that is attached while the tags are written.
+    let instance = of_stack();
+    instance.aws.fail_first("CreateTags", 2, Fault::denied("ec2:CreateTags"));
     reports(&run(&instance, &[TAGS]), 0, &["instance-tags, sent: ready, none"]);
     assert!(aws_state(&instance, |state| state.instance_tags[ID].contains_key("ecs-bootstrap:cluster-arn")));
 }

@@ -99,6 +99,48 @@ fn a_call_whose_answer_was_lost_starts_no_second_task() {
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(!outcome.stdout.contains("task-not-started"), "{outcome:?}");
+    assert_eq!(instance.aws.count("StartTask"), 1);
+}
+
+#[test]
+fn a_reason_that_passes_is_waited_for() {
+    let instance = Instance::new();
+    instance.aws.change(|aws| aws.start_failure = Some("AGENT"));
+    let running = instance.start(&["run", "--wait", "--set", "start-tasks=log-router"]);
+    while instance.aws.count("StartTask") == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    instance.aws.change(|aws| aws.start_failure = None);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(!outcome.stdout.contains("task-not-started"), "{outcome:?}");
+    assert_eq!(tasks(&instance), ["log-router"]);
+}
+
+#[test]
+fn two_verifications_at_the_same_time_start_one_task() {
+    let instance = Instance::new();
+    run(&instance, &["derive.spot=off"]);
+    let second = ["run", "--no-wait", "--set", "start-tasks=log-router"];
+    assert_eq!(instance.run(&second).code, Some(0));
+    let verifications = [instance.start(&["verify"]), instance.start(&["verify"]), instance.start(&["verify"])];
+    for verification in verifications {
+        assert_eq!(verification.wait().code, Some(0));
+    }
+    assert_eq!(instance.aws.count("StartTask"), 1);
+}
+
+#[test]
+fn a_start_that_takes_long_loses_no_ready_verdict() {
+    let broken = Fault::error(500, "ServerException", "Service Unavailable. Please try again later.");
+    let instance = Instance::new().aws_fault("StartTask", broken);
+    let begun = Instant::now();
+    let outcome = run(&instance, &["start-tasks=log-router", "verify.deadline=5s"]);
+    assert!(outcome.stdout.contains("note: [task-not-started]"), "{outcome:?}");
+    assert!(
+        begun.elapsed() > std::time::Duration::from_secs(13),
+        "later than the watchdog of the verification would allow"
+    );
 }
 
 #[test]
@@ -122,9 +164,16 @@ fn off_and_not_ready_make_no_call() {
 
 #[test]
 fn values_that_are_no_task_definitions_are_refused() {
-    for value in
-        ["a b", "web:latest", "web:1:2", ":1", "arn:aws:iam::1:role/x", "arn:aws:ecs:eu-west-1:1:service/web", "a/b"]
-    {
+    for value in [
+        "a b",
+        "web,web:3",
+        "web:latest",
+        "web:1:2",
+        ":1",
+        "arn:aws:iam::1:role/x",
+        "arn:aws:ecs:eu-west-1:1:service/web",
+        "a/b",
+    ] {
         let outcome = Instance::new().run(&["plan", "--set", &format!("start-tasks={value}")]);
         assert_eq!(outcome.code, Some(20), "{value}: {outcome:?}");
     }

@@ -194,7 +194,10 @@ pub(super) fn definitions(raw: &Raw) -> Option<Vec<String>> {
             None => is_family(name),
         })
     };
-    texts(raw).filter(|all| all.iter().all(is_definition))
+    // A family twice would start one task or two, depending on how fast the agent learns of the first one.
+    let family = |text: &String| text.rsplit('/').next().and_then(|name| name.split(':').next()).map(str::to_owned);
+    let are_different = |all: &Vec<String>| all.iter().map(family).collect::<BTreeSet<_>>().len() == all.len();
+    texts(raw).filter(|all| all.iter().all(is_definition) && are_different(all))
 }
 
 pub(super) fn at_deadline(raw: &Raw) -> Option<AtDeadline> {

@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A run that takes longer is killed and fails the test.
+/// A run that takes longer is killed and fails the test. The longest one waits for two descriptions, each after up to 20 s.
 const MAX_RUN_TIME: Duration = Duration::from_secs(120);
 /// The highest exit code of `ecs-bootstrap`.
 const LAST_CODE: i32 = 25;

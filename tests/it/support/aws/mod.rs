@@ -112,6 +112,8 @@ pub struct State {
     pub attaches_trunk: bool,
     /// The GPUs that the agent registers.
     pub gpus: usize,
+    /// The ends of keys that the policy does not allow in CreateTags.
+    pub refused_tags: Vec<&'static str>,
     /// Why ECS places no task of StartTask.
     pub start_failure: Option<&'static str>,
     /// The resources that wait for an instance.

@@ -5,19 +5,24 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl State {
-    fn create_tags(&mut self, form: &BTreeMap<String, String>) -> String {
+    fn create_tags(&mut self, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
         let field = |name: String| form.get(&name).cloned();
         let tags = (1..).map_while(|at| Some((field(format!("Tag.{at}.Key"))?, field(format!("Tag.{at}.Value"))?)));
         let tags: Tags = tags.collect();
+        if let Some(key) = tags.keys().find(|key| self.refused_tags.iter().any(|refused| key.ends_with(refused))) {
+            let text =
+                format!("You are not authorized to perform this operation: the policy does not allow the tag {key}.");
+            return Err((403, "UnauthorizedOperation".into(), text));
+        }
         self.instance_tags.entry(field("ResourceId.1".into()).unwrap_or_default()).or_default().extend(tags);
-        "<CreateTagsResponse \
+        Ok("<CreateTagsResponse \
          xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
-            .to_owned()
+            .to_owned())
     }
 
     pub(super) fn ec2(&mut self, operation: &str, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
         if operation == "CreateTags" {
-            return Ok(self.create_tags(form));
+            return self.create_tags(form);
         }
         if operation != "DescribeTags" {
             return Err((
