@@ -120,7 +120,9 @@ impl Site {
 
     /// Starts `ecs-rollout` with exactly these arguments.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut command = Command::new(PROGRAM);
+        // The tests may run under nohup(1), and a process inherits that SIGHUP is ignored.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP").arg(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
         command
             .envs(safe(&self.other_endpoint.clone().unwrap_or_else(|| self.ecs.endpoint())))

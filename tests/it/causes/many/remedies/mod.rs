@@ -99,6 +99,10 @@ const NOT_TRIED: &[(&str, &str)] = &[
     ("attributes-missing", "needs `ready.attributes`: carried out in tests/it/attributes.rs, the attribute is set"),
     ("attributes-call-failed", "needs `ready.attributes`: as hold-call-failed, the call is repeated"),
     ("attributes-denied", "needs `ready.attributes`: as daemons-not-running, the verification runs again"),
+    (
+        "attributes-not-followed",
+        "needs `derive.attributes-follow`: carried out in tests/it/follow_tags.rs, the call is allowed",
+    ),
     ("task-not-started", "needs `start-tasks`: tests/it/start_tasks.rs, the verification runs again"),
     ("agent-restarts", "needs `watch.enable`: tests/it/watch.rs; what ends the agent decides"),
     ("task-not-held", "is about the services of other tasks"),
