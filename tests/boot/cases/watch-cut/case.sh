@@ -21,7 +21,7 @@ check() {
     wait_for 10 assert_taken CreateTags acs-refused
     # Checks that find nothing new leave nothing in the journal.
     host systemctl start ecs-bootstrap-watch.service
-    assert_journal_lacks '' 'Watch the ECS agent and the tags of this instance'
+    assert_journal_lacks '' 'ecs-bootstrap-watch.service - '
     assert_equal "$(api_calls ecs:DescribeContainerInstances)" "$describes" 'the number of calls within five minutes'
     set_faults '{}'
     wait_for 180 assert_verdict ready
