@@ -7,7 +7,6 @@ use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::{ROLE_MAY_BE_LATE, has_static_keys};
 use super::view::denial::{is_denial, policy};
-use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
 use crate::evidence::network_path::{ControlPlane, EndpointProbe};
 use crate::evidence::{DroppedConnections, EndpointConnection, Evidence};
@@ -155,9 +154,7 @@ fn denied(evidence: &Evidence) -> Vec<String> {
     }
     let called = match &evidence.network_path.control_plane {
         // An agent with its own access keys has another identity than ecs-bootstrap.
-        Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
-            Some(error_chain(error))
-        }
+        Some(Err(error)) if error.is_denied() && !has_static_keys(evidence) => Some(error_chain(error)),
         _ => None,
     };
     let line = evidence.acs_error().filter(|line| is_denial(line.text()));
@@ -239,6 +236,7 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::agent::AgentMetadata;
+    use crate::boundary::aws::AwsErrorKind;
     use crate::boundary::aws::{AwsError, ContainerInstance};
     use crate::boundary::net::NetError;
     use crate::evidence::agent_log::last_attempt;

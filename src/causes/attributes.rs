@@ -3,7 +3,6 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::evidence::{AttributeState, Evidence};
 use crate::exit::Exit;
 use crate::readiness::{has_attributes, registered};
@@ -117,7 +116,7 @@ fn lines_of_missing(state: &AttributeState<'_>) -> Option<Vec<String>> {
 /// The call that failed; `is_denied` is whether it must have been denied.
 fn failed_call(state: &AttributeState<'_>, is_denied: bool) -> Option<Vec<String>> {
     match state {
-        AttributeState::Unknown(Some(error)) if is_denial(error) == is_denied => Some(vec![error_chain(*error)]),
+        AttributeState::Unknown(Some(error)) if error.is_denied() == is_denied => Some(vec![error_chain(*error)]),
         AttributeState::Unknown(None) if !is_denied => Some(vec!["ECS has not answered".to_owned()]),
         _ => None,
     }
@@ -127,11 +126,7 @@ fn failed_call(state: &AttributeState<'_>, is_denied: bool) -> Option<Vec<String
 fn noted_call(evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
     let of_state = ready_without(evidence).and_then(|state| failed_call(&state, is_denied));
     of_state.or_else(|| {
-        let error = evidence.trunking_error().filter(|error| is_denial(error) == is_denied)?;
+        let error = evidence.trunking_error().filter(|error| error.is_denied() == is_denied)?;
         Some(vec![format!("it is not known whether `ecs.awsvpc-trunk-id` is expected: {}", error_chain(error))])
     })
-}
-
-fn is_denial(error: &AwsError) -> bool {
-    matches!(error.kind, AwsErrorKind::Denied { .. })
 }

@@ -161,8 +161,7 @@ pub(super) static DESCRIBE: Cause = Cause {
     source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
     note: |evidence| {
         let Some(Err(error)) = &evidence.container_instance else { return None };
-        let is_denied =
-            evidence.container_instance_arn().is_some() && matches!(error.kind, AwsErrorKind::Denied { .. });
+        let is_denied = evidence.container_instance_arn().is_some() && error.is_denied();
         is_denied.then(|| vec!["ecs:DescribeContainerInstances is denied".to_owned()])
     },
     ..DEFAULTS

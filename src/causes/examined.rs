@@ -267,7 +267,7 @@ fn not_asked(service: &str) -> Works {
 fn api(evidence: &Evidence) -> Works {
     match &evidence.cluster {
         Some(Ok(_)) => Works::Yes("ecs:DescribeClusters succeeded".to_owned()),
-        Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) => {
+        Some(Err(error)) if error.is_denied() => {
             Works::Yes(format!("ECS answers; {} is not allowed, but not required", error.operation))
         }
         Some(Err(error)) => Works::Unknown(error_chain(error)),

@@ -3,7 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsError;
 use crate::evidence::task_hold::{ALLOWED, ATTRIBUTE, DaemonState, TaskHold, allows_tasks};
 use crate::evidence::{Evidence, TaskStart};
 use crate::exit::Exit;
@@ -156,7 +156,7 @@ fn noted_call(evidence: &Evidence) -> Option<&AwsError> {
 
 /// The failed call, and whether an earlier boot has left the permission to place tasks.
 fn failed(error: &AwsError, evidence: &Evidence, is_denied: bool) -> Option<Vec<String>> {
-    if matches!(error.kind, AwsErrorKind::Denied { .. }) != is_denied {
+    if error.is_denied() != is_denied {
         return None;
     }
     let is_left = evidence.described().is_some_and(allows_tasks);

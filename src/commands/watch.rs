@@ -12,7 +12,7 @@ use serde_json::json;
 use super::handover::{self, WATCH_TIMER};
 use super::verify_died::is_left_to_verify_unit;
 use super::{BUS_TIMEOUT, CommandContext, LOCK_FILE_OF_WATCH};
-use crate::boundary::aws::{AwsError, AwsErrorKind, ContainerInstance};
+use crate::boundary::aws::{AwsError, ContainerInstance};
 use crate::boundary::disk::{DiskError, Mode};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::command_line::CommandOutput;
@@ -213,8 +213,7 @@ impl Watch<'_> {
             Some(Ok(described)) => Some(verify::answer(now, described.as_ref())),
             _ => None,
         };
-        let is_denied =
-            matches!(&self.described, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
+        let is_denied = matches!(&self.described, Some(Err(error)) if error.is_denied());
         if let Some(Err(error)) = &self.described {
             tracing::debug!(error = error_chain(error), "ECS did not answer about the container instance");
         }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Evidence;
-use crate::boundary::aws::{AwsError, AwsErrorKind, ContainerInstance};
+use crate::boundary::aws::{AwsError, ContainerInstance};
 use crate::followed_tags::FollowedTags;
 use crate::plan::ReadyConditions;
 use crate::redaction;
@@ -82,7 +82,7 @@ impl Evidence {
     fn is_error_final(&self, error: &AwsError) -> bool {
         let window = self.expectation.as_ref().map(|expected| expected.window);
         let is_window_over = self.registered_for.zip(window).is_none_or(|(since, window)| since >= window);
-        matches!(error.kind, AwsErrorKind::Denied { .. }) || is_window_over
+        error.is_denied() || is_window_over
     }
 
     /// The attributes that the agent must set: those in its configuration, and those in the plan.

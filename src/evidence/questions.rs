@@ -43,7 +43,7 @@ impl NetworkQuestions {
         let is_dns_error =
             matches!(failed, Some(NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. }));
         let is_denied = matches!(&evidence.network_path.control_plane, Some(Err(error))
-            if matches!(error.kind, AwsErrorKind::Denied { .. }));
+            if error.is_denied());
         // An agent that registered a moment ago is about to connect.
         let window = evidence.expectation.as_ref().map_or(CONNECTS, |expected| expected.window.min(CONNECTS));
         let stays_disconnected =

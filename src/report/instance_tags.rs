@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::client::{SendOutcome, SignalClient};
 use super::sent;
 use super::signals::signal;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsError;
 use crate::redaction::error_chain;
 use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument};
 use crate::settings::fragment::{CAUSE_TAG, CLUSTER_ARN_TAG, CONTAINER_INSTANCE_TAG, VERDICT_TAG};
@@ -41,9 +41,11 @@ impl SignalClient {
         let (outcome, refused) = match self.write_once(&with_identity).await {
             Ok(()) => (SendOutcome::Sent, None),
             Err(error) if may_be_about_identity(&error) && !identity.is_empty() => {
-                let outcome = self.write(&tags).await;
-                // The policy may have been attached meanwhile.
-                (outcome, self.write_once(&with_identity).await.err())
+                match self.write(&tags).await {
+                    SendOutcome::Failed(error) => (SendOutcome::Failed(error), None),
+                    // The policy may have been attached meanwhile.
+                    outcome => (outcome, self.write_once(&with_identity).await.err()),
+                }
             }
             Err(_) => (self.write(&with_identity).await, None),
         };
@@ -87,7 +89,7 @@ fn identity(prefix: &str, arn: Option<&str>) -> Vec<Tag> {
 
 /// Whether fewer tags may be accepted: a policy names the keys, and an instance has at most 50 tags.
 fn may_be_about_identity(error: &AwsError) -> bool {
-    matches!(error.kind, AwsErrorKind::Denied { .. }) || !error.kind.is_retryable()
+    error.is_denied() || !error.kind.is_retryable()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::HostClients;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsError;
 use crate::evidence::task_hold::{TaskHold, without_time};
 use crate::evidence::{AttributeState, Evidence};
 use crate::host::{followed_tags_of_this_boot, gpu_devices};
@@ -75,7 +75,7 @@ impl<'a> Observer<'a> {
     }
 
     pub(super) fn wait_after_denial(&mut self, probe: Probe, error: Option<&AwsError>) {
-        if error.is_some_and(|error| matches!(error.kind, AwsErrorKind::Denied { .. })) {
+        if error.is_some_and(AwsError::is_denied) {
             self.schedule_of(probe).for_each(|entry: &mut Schedule| entry.put_off(AFTER_DENIAL));
         }
     }

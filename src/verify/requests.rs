@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::schedule::Observation;
 use crate::boundary::HostClients;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsError;
 use crate::boundary::systemd::Job;
 use crate::evidence::NetworkQuestions;
 use crate::plan::Expectation;
@@ -64,5 +64,5 @@ pub(super) async fn job_end(index: usize, job: Job, deadline: Deadline) -> Obser
 
 /// Whether the call was denied. A denied call is not repeated.
 pub(super) fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
-    matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
+    matches!(answer, Some(Err(error)) if error.is_denied())
 }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::boundary::HostClients;
 use crate::boundary::agent::{AgentError, Task};
-use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::disk::{Disk, DiskError, Lock, Mode};
 use crate::evidence::{Evidence, StartFailure, TaskStart};
 use crate::host::boot_id;
@@ -172,7 +171,7 @@ impl Here<'_> {
 fn may_recover(failure: &StartFailure) -> bool {
     match failure {
         StartFailure::Unknown(_) | StartFailure::NoTime => true,
-        StartFailure::Call(error) => error.kind.is_retryable() && !matches!(error.kind, AwsErrorKind::Denied { .. }),
+        StartFailure::Call(error) => error.kind.is_retryable() && !error.is_denied(),
         StartFailure::NotPlaced(reason) => reason == "AGENT" || reason.starts_with("RESOURCE"),
     }
 }

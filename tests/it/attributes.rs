@@ -13,8 +13,7 @@ const INTERFACES: &str = "agent.ECS_ENABLE_TASK_ENI=true";
 const SOON: &str = "ready.deadline=3s";
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
-    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>())
+    instance.run_and_wait(settings)
 }
 
 fn said(outcome: &Outcome) -> String {

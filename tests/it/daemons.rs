@@ -27,8 +27,7 @@ pub(crate) fn with(services: impl IntoIterator<Item = Service>) -> Instance {
 }
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
-    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>())
+    instance.run_and_wait(settings)
 }
 
 fn placed(instance: &Instance, service: &str) -> Option<PlacedTask> {

@@ -14,8 +14,7 @@ const STATE: &str = "var/lib/ecs-bootstrap/attributes.json";
 const TIMER: &str = "StartUnit ecs-bootstrap-watch.timer";
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
-    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    let outcome = instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>());
+    let outcome = instance.run_and_wait(settings);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     outcome
 }

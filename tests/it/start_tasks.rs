@@ -9,8 +9,7 @@ use std::time::Instant;
 const TASKS: &str = "start-tasks=log-router,mesh:3";
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
-    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    let outcome = instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>());
+    let outcome = instance.run_and_wait(settings);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     outcome
 }

@@ -38,6 +38,11 @@ pub struct AwsError {
 }
 
 impl AwsError {
+    /// Whether a policy does not allow the call.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.kind, AwsErrorKind::Denied { .. })
+    }
+
     /// The error with the service's complete message, for a tool whose user wrote the request.
     pub fn verbatim(&self) -> String {
         match &self.kind {

@@ -168,6 +168,12 @@ impl Instance {
         self
     }
 
+    /// `run --wait` with a `--set` for each setting.
+    pub fn run_and_wait(&self, settings: &[&str]) -> Outcome {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        self.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>())
+    }
+
     pub fn aws_fault(self, operation: &str, fault: aws::Fault) -> Self {
         self.aws.fail(operation, fault);
         self
