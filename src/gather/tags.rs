@@ -9,7 +9,7 @@ use crate::settings::{Rank, Settings, TagsApi, TagsCluster, TagsSettings};
 
 /// The pauses while the answer has no tag that names the cluster.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
-/// The limit for one call, including the SDK's retries.
+/// The limit for one call, including its repetitions.
 const CALL: Duration = Duration::from_secs(30);
 /// A role that is still absent this long after the launch is not expected to appear.
 const ROLE_SETTLES: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use crate::host::{followed_tags_of_this_boot, gpu_devices};
 use crate::readiness::{has_attributes, registered, takes_tasks};
 use crate::retry::Deadline;
 
-/// The limit for one call, including the SDK's retries.
+/// The limit for one call, including its repetitions.
 const CALL: Duration = Duration::from_secs(20);
 /// The time until a denied call is repeated: the policy may be attached later.
 const AFTER_DENIAL: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ use crate::plan::ReadyConditions;
 use crate::readiness::{has_attributes, joined_other_cluster, registered, takes_tasks};
 use crate::retry::Deadline;
 
-/// The limit for one call, including the SDK's retries.
+/// The limit for one call, including its repetitions.
 const CALL: Duration = Duration::from_secs(20);
 /// The limit for the call that finds out whether an earlier boot has allowed tasks.
 const DESCRIBE: Duration = Duration::from_secs(5);

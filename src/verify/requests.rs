@@ -13,7 +13,7 @@ use crate::plan::Expectation;
 use crate::probe;
 use crate::retry::Deadline;
 
-/// The limit for one API call, including the SDK's retries.
+/// The limit for one API call, including its repetitions.
 const CALL: Duration = Duration::from_secs(20);
 
 /// A running probe.

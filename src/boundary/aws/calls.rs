@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::ClusterField;
 
 use super::response_body::{BrokenAnswer, required};
@@ -193,12 +192,7 @@ impl Aws {
         let answer = self
             .call("ecs:DescribeContainerInstances", deadline, async |clients| {
                 let request = clients.ecs().describe_container_instances();
-                let mut request = request.cluster(cluster).container_instances(arn).customize();
-                if self.makes_one_attempt {
-                    let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
-                    request = request.config_override(once);
-                }
-                let answer = request.send().await;
+                let answer = request.cluster(cluster).container_instances(arn).send().await;
                 required(answer, "containerInstances", |answer| answer.container_instances.is_some())
             })
             .await?;

@@ -22,7 +22,7 @@ use super::response_body::BrokenAnswer;
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 
-/// A failed call, after the SDK's own retries.
+/// A failed call, after its repetitions.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation}: {kind} (after {elapsed:.1?})")]
 pub struct AwsError {
@@ -197,6 +197,9 @@ const TRANSIENT: [&str; 9] = [
     "RequestTimeTooSkewed",
 ];
 
+/// Error codes that a wrong clock can cause.
+const SKEW: [&str; 4] = ["InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure", "RequestTimeTooSkewed"];
+
 impl AwsErrorKind {
     /// Whether the same call may succeed later without a correction by an administrator. True for things that may
     /// arrive late: a role, its policy, the network.
@@ -218,6 +221,33 @@ impl AwsErrorKind {
             | AwsErrorKind::Connect
             | AwsErrorKind::Timeout
             | AwsErrorKind::InvalidResponse => true,
+        }
+    }
+
+    /// Whether an attempt a second later may succeed, as the SDK's standard mode decides it (AWS SDKs and Tools
+    /// Reference Guide, "Retry behavior").
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            AwsErrorKind::Dns { .. }
+            | AwsErrorKind::ConnectTimeout
+            | AwsErrorKind::Refused
+            | AwsErrorKind::Connect
+            | AwsErrorKind::Timeout => true,
+            AwsErrorKind::Tls { fault } => *fault == TlsFault::Other,
+            AwsErrorKind::Service { code, status, .. } => {
+                matches!(status, 500 | 502..=504)
+                    || matches!(code.as_deref(), Some("RequestTimeout" | "RequestTimeoutException"))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a wrong clock may be the cause, so that the same call succeeds if the SDK corrects the time.
+    pub(super) fn may_be_skew(&self) -> bool {
+        match self {
+            AwsErrorKind::Denied { code, .. } => code == "AccessDeniedException",
+            AwsErrorKind::Service { code: Some(code), .. } => SKEW.contains(&code.as_str()),
+            _ => false,
         }
     }
 

@@ -2,8 +2,9 @@
 //! the services that a deployment depends on.
 //!
 //! In: a region, the IMDS client for the role's credentials, and a deadline for each call. Out: plain values, or an
-//! [`AwsError`] with the layer that failed. The SDK's standard retries run within the deadline; the caller decides
-//! about further retries. It never uses the SDK's own IMDS client, and never logs a body.
+//! [`AwsError`] with the layer that failed. An error that may end by itself is repeated twice within the deadline
+//! ([`Repetition`]); the caller decides about further retries. The SDK repeats nothing: if the deadline passes during
+//! one of its pauses, the service's answer is lost. It never uses the SDK's own IMDS client, and never logs a body.
 
 mod calls;
 mod clock;
@@ -38,7 +39,6 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -65,10 +65,11 @@ use http::Roots;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
-const MAX_ATTEMPTS: u32 = 3;
-/// The pauses before a call is repeated because its answer was incomplete.
-const INCOMPLETE_ANSWER: Policy = Policy { first: Duration::from_millis(200), longest: Duration::from_secs(1) };
+const MAX_REPETITIONS: u32 = 2;
+/// From this difference to the time of the service the SDK expects an error to be one of the clock. In seconds.
+const MAX_SKEW: u64 = 240;
+/// The pauses before a call is repeated.
+const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(1) };
 
 /// The configuration of the clients. The SDK itself reads endpoints, FIPS, profiles and proxies from the environment.
 #[derive(Clone, Debug)]
@@ -100,10 +101,21 @@ impl AwsOptions {
 #[derive(Clone, Debug)]
 pub struct Aws {
     shared: Arc<AwsState>,
-    /// Whether a call that only reads is repeated while it is throttled.
-    waits_for_throttled: bool,
-    /// Whether a failed attempt is final.
-    makes_one_attempt: bool,
+    repetition: Repetition,
+}
+
+/// Which failed calls are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repetition {
+    /// None.
+    Never,
+    /// Errors that may end by themselves, but not throttling. A thousand instances that repeat a throttled call after a
+    /// second or two make three calls for each one that succeeds.
+    Transient,
+    /// Also throttled calls: the client is one of a few.
+    TransientAndThrottled,
+    /// Like `Transient`; and a call that only reads is repeated until its deadline while it is throttled.
+    WhileThrottled,
 }
 
 #[derive(Debug)]
@@ -124,23 +136,20 @@ struct Clients {
     config: SdkConfig,
     clock_skew: ClockSkew,
     early_lookup: EarlyLookup,
-    /// Replaces the SDK's limit of retries.
-    retries: Option<RetryPartition>,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
 }
 
 impl Clients {
-    fn new(config: SdkConfig, clock_skew: ClockSkew, dns: &Dns, retries: Option<RetryPartition>) -> Clients {
+    fn new(config: SdkConfig, clock_skew: ClockSkew, dns: &Dns) -> Clients {
         let early_lookup = EarlyLookup(dns.clone());
-        Clients { config, clock_skew, early_lookup, retries, ec2: OnceLock::new(), ecs: OnceLock::new() }
+        Clients { config, clock_skew, early_lookup, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {
         self.ec2.get_or_init(|| {
             let config = aws_sdk_ec2::config::Builder::from(&self.config);
-            let mut config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
-            config.set_retry_partition(self.retries.clone());
+            let config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
             aws_sdk_ec2::Client::from_conf(config.build())
         })
     }
@@ -148,8 +157,7 @@ impl Clients {
     fn ecs(&self) -> &aws_sdk_ecs::Client {
         self.ecs.get_or_init(|| {
             let config = aws_sdk_ecs::config::Builder::from(&self.config);
-            let mut config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
-            config.set_retry_partition(self.retries.clone());
+            let config = config.interceptor(self.clock_skew.clone()).interceptor(self.early_lookup.clone());
             aws_sdk_ecs::Client::from_conf(config.build())
         })
     }
@@ -176,7 +184,7 @@ impl Aws {
         if let Some(provider) = aws.clients().config.credentials_provider() {
             let provider = SharedCredentialsProvider::new(CachedCredentials::new(provider));
             let config = aws.clients().config.to_builder().credentials_provider(provider).build();
-            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone(), &aws.shared.dns, None));
+            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone(), &aws.shared.dns));
             *aws.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         }
         Ok(aws)
@@ -197,12 +205,11 @@ impl Aws {
             .http_client(http_client)
             // The cache's default time-out of 5 s would hide the IMDS client's error.
             .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT_TIMEOUT).build())
-            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+            .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
                     .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .operation_timeout(OPERATION_TIMEOUT)
                     .build(),
             )
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -210,7 +217,8 @@ impl Aws {
             loader = loader.region(Region::new(region.to_owned()));
         }
         let mut requests = RequestLog::default();
-        let retries = instance.is_some().then(unless_throttled);
+        let repetition =
+            if instance.is_some() { Repetition::Transient } else { Repetition::TransientAndThrottled };
         if let Some(credentials) = instance {
             requests = credentials.imds.requests().clone();
             loader = loader.credentials_provider(credentials);
@@ -219,22 +227,22 @@ impl Aws {
             loader = loader.endpoint_url(url);
         }
         let clock_skew = ClockSkew::default();
-        let clients = Clients::new(loader.load().await, clock_skew.clone(), &dns, retries);
+        let clients = Clients::new(loader.load().await, clock_skew.clone(), &dns);
         let clients = RwLock::new(Arc::new(clients));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
         let shared = Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew, requests });
-        Ok(Aws { shared, waits_for_throttled: false, makes_one_attempt: false })
+        Ok(Aws { shared, repetition })
     }
 
     /// The same clients, but a call that only reads is repeated until its deadline while it is throttled.
     pub fn waiting_for_throttled(&self) -> Aws {
-        Aws { waits_for_throttled: true, ..self.clone() }
+        Aws { repetition: Repetition::WhileThrottled, ..self.clone() }
     }
 
-    /// The same clients, but [`Aws::container_instance`] makes one attempt only.
+    /// The same clients, but each call makes one attempt only.
     pub fn with_one_attempt(&self) -> Aws {
-        Aws { makes_one_attempt: true, ..self.clone() }
+        Aws { repetition: Repetition::Never, ..self.clone() }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
@@ -247,7 +255,8 @@ impl Aws {
         self.shared.host_roots_tried.get().is_some()
     }
 
-    /// Makes one call within the deadline. A call that only reads is repeated if its answer was incomplete.
+    /// Makes one call within the deadline, with the repetitions of [`Aws::repetition`]. If the deadline ends a repetition,
+    /// the error of the attempt before it is returned, because it says more.
     async fn call<T, E>(
         &self,
         operation: &'static str,
@@ -258,20 +267,27 @@ impl Aws {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let start = Instant::now();
-        let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
+        let mut before = None;
+        let mut repetitions = 0;
+        let call = async |_| match self.attempt_with_trusted_roots(deadline, &send).await {
             Ok(answer) => AttemptResult::Done(answer),
-            Err(error @ (AwsErrorKind::InvalidResponse, _))
-                if attempts < MAX_ATTEMPTS && only_reads(operation) && !self.makes_one_attempt =>
-            {
-                AttemptResult::Retry(error)
+            Err(error) if matches!(error.0, AwsErrorKind::Timeout) && deadline.passed() => {
+                AttemptResult::Stop(before.take().unwrap_or(error))
             }
-            Err(error @ (AwsErrorKind::Throttled { .. }, _)) if self.waits_for_throttled && only_reads(operation) => {
+            Err(error @ (AwsErrorKind::Throttled { .. }, _))
+                if self.repetition == Repetition::WhileThrottled && only_reads(operation) =>
+            {
                 AttemptResult::Throttled(error)
+            }
+            Err(error) if repetitions < MAX_REPETITIONS && self.repeats(operation, &error.0) => {
+                repetitions += 1;
+                before = Some(error.clone());
+                AttemptResult::Retry(error)
             }
             Err(error) => AttemptResult::Stop(error),
         };
         // Boxed, because the nested futures are too deep for the compiler otherwise.
-        let outcome = Box::pin(until(deadline, INCOMPLETE_ANSWER, call)).await.map_err(|gave_up| gave_up.last);
+        let outcome = Box::pin(until(deadline, POLICY, call)).await.map_err(|gave_up| gave_up.last);
         self.shared.requests.ended("AWS", operation, start, outcome.is_ok());
         let elapsed = start.elapsed();
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -284,6 +300,18 @@ impl Aws {
                 tracing::debug!(operation, duration_ms, %kind, "AWS call failed");
                 Err(AwsError { operation, kind, elapsed, source })
             }
+        }
+    }
+
+    /// Whether a call that failed is repeated after a short pause.
+    fn repeats(&self, operation: &str, error: &AwsErrorKind) -> bool {
+        match error {
+            _ if self.repetition == Repetition::Never => false,
+            AwsErrorKind::Throttled { .. } => self.repetition == Repetition::TransientAndThrottled,
+            AwsErrorKind::InvalidResponse => only_reads(operation),
+            // The SDK signs the next request with the time of the service.
+            _ if error.may_be_skew() => self.clock_ahead().is_some_and(|ahead| ahead.unsigned_abs() > MAX_SKEW),
+            _ => error.is_transient(),
         }
     }
 
@@ -324,20 +352,10 @@ impl Aws {
             .ok()?;
         tracing::debug!("unknown issuer, trying the host's root certificates");
         let config = self.clients().config.to_builder().http_client(http_client).build();
-        let retries = self.clients().retries.clone();
-        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone(), &self.shared.dns, retries));
+        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone(), &self.shared.dns));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }
-}
-
-/// Retries of the SDK for every error but throttling. Its pauses after throttling, below two seconds, suit a few callers;
-/// a thousand instances would make three calls for each one that succeeds. A retry that costs more than the bucket holds
-/// is never made.
-fn unless_throttled() -> RetryPartition {
-    const CAPACITY: u32 = 500;
-    let tokens = TokenBucket::builder().capacity(CAPACITY as usize).throttling_retry_cost(CAPACITY + 1).build();
-    RetryPartition::custom("instance").token_bucket(tokens).build()
 }
 
 /// Whether a call may be repeated after a broken answer: only if it changes nothing.

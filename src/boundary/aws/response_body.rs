@@ -107,7 +107,7 @@ impl HttpConnector for Connector {
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
-            // No error kind, so that the SDK does not retry. `Aws::call` retries, but only calls that change nothing.
+            // An `InvalidResponse`, which `Aws::call` repeats only if the call changes nothing.
             read_body(answer).await.map_err(|broken| ConnectorError::other(broken.into(), None))
         })
     }

@@ -140,10 +140,42 @@ fn a_throttled_call_is_made_once_or_repeated_until_its_deadline() {
 }
 
 #[test]
-fn another_error_of_the_service_is_retried_by_the_sdk() {
-    let service = Server::start(|_| answer(500, r#"{"__type":"ServerException","message":"broken"}"#));
-    assert!(list_clusters(&metadata(), &options(&service.url())).is_err());
-    assert_eq!(service.count("POST"), MAX_ATTEMPTS as usize);
+fn a_transient_error_is_repeated_twice_and_another_is_final() {
+    for (status, code, calls) in [(500, "ServerException", 3), (400, "RequestTimeout", 3), (400, "ClientException", 1)] {
+        let text = format!(r#"{{"__type":"{code}","message":"broken"}}"#);
+        let service = Server::start(move |_| answer(status, &text));
+        assert!(list_clusters(&metadata(), &options(&service.url())).is_err());
+        assert_eq!(service.count("POST"), calls, "{code}");
+        let metadata = metadata();
+        let once = run(async {
+            let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+            aws.with_one_attempt().list_clusters(deadline()).await
+        });
+        assert!(once.is_err());
+        assert_eq!(service.count("POST"), calls + 1, "{code}");
+    }
+}
+
+/// The pauses and the second attempt end at the deadline, at any time: the error of the service is never lost.
+#[test]
+fn a_deadline_during_a_repetition_does_not_hide_the_error_of_the_service() {
+    let error = r#"{"__type":"ServerException","message":"broken"}"#;
+    for limit in [300, 700, 1200, 1600] {
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let service = Server::start(move |_| {
+            if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                return answer(500, error);
+            }
+            std::thread::park_timeout(Duration::from_secs(3));
+            None
+        });
+        let metadata = metadata();
+        let failed = run(async {
+            let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+            aws.list_clusters(Deadline::after(Duration::from_millis(limit))).await.unwrap_err()
+        });
+        assert!(matches!(failed.kind, AwsErrorKind::Service { status: 500, .. }), "{limit} ms: {failed}");
+    }
 }
 
 #[test]
@@ -275,7 +307,7 @@ fn an_incomplete_list_of_tags_is_never_an_empty_list() {
         let service = Server::start(move |_| Some(cut.clone()));
         let error = tags(&service).unwrap_err();
         assert!(matches!(error.kind, AwsErrorKind::InvalidResponse) && error.kind.is_retryable(), "{body}: {error}");
-        assert_eq!(service.count("POST"), MAX_ATTEMPTS as usize);
+        assert_eq!(service.count("POST"), 1 + MAX_REPETITIONS as usize);
     }
     let none = Server::start(|_| answer(200, "<DescribeTagsResponse><tagSet/></DescribeTagsResponse>"));
     assert!(tags(&none).unwrap().is_empty());
