@@ -112,6 +112,8 @@ pub enum HostCommand {
     Status,
     /// Check once that the agent is still connected, and let attributes follow the tags (for ecs-bootstrap-watch.timer)
     Watch,
+    /// Pull the images of `ready.images` (for ecs-bootstrap-images.service)
+    PullImages,
     /// Show when each part of this boot began and ended, and what it waited for; needs no earlier run, changes nothing
     Timeline(Timeline),
     /// List what must be removed before a snapshot of this instance becomes an AMI; with --yes, remove it

@@ -15,6 +15,7 @@ use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
 use crate::followed_tags::FollowedTags;
+use crate::images::{PULLS, Pulls};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -215,6 +216,13 @@ pub fn followed_tags(disk: &Disk) -> Option<FollowedTags> {
 /// The same, if a check of this boot has stored it.
 pub fn followed_tags_of_this_boot(disk: &Disk) -> Option<FollowedTags> {
     followed_tags(disk).filter(|known| known.boot.is_some() && known.boot == boot_id(disk))
+}
+
+/// The state of the pulls of `ready.images`; `None` if there is none.
+pub fn pulls(disk: &Disk) -> Option<Pulls> {
+    let bytes = read_or_log(disk, PULLS)?;
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.inspect_err(|error| tracing::debug!(%error, path = PULLS, "invalid state ignored")).ok()
 }
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is

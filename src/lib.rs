@@ -66,6 +66,7 @@ pub mod facts;
 pub mod followed_tags;
 pub mod gather;
 pub mod host;
+pub mod images;
 pub mod journal;
 pub mod maintenance;
 pub mod mime;

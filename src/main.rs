@@ -114,6 +114,7 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
         HostCommand::Doctor(options) => Box::pin(context.doctor(&options)).await,
         HostCommand::Status => Box::pin(context.status()).await,
         HostCommand::Watch => Box::pin(context.watch()).await,
+        HostCommand::PullImages => Box::pin(context.pull_images()).await,
         HostCommand::Timeline(options) => Box::pin(context.timeline(&options)).await,
     }
 }

@@ -12,6 +12,7 @@ use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
 use crate::facts::WriteRecord;
 use crate::followed_tags::FollowRules;
+use crate::images::WantedImages;
 use crate::redaction;
 use crate::settings::{AtDeadline, Daemons, Rank, ReadyAttributes, Settings, Source, Sourced, Switch, Warning};
 
@@ -218,6 +219,11 @@ impl Expectation {
         self.ready.as_ref().filter(|ready| ready.daemons != Daemons::None)
     }
 
+    /// The conditions, if images are among them.
+    pub fn waits_for_images(&self) -> Option<&ReadyConditions> {
+        self.ready.as_ref().filter(|ready| !ready.images.is_empty())
+    }
+
     /// The conditions, if attributes are among them.
     pub fn waits_for_attributes(&self) -> Option<&ReadyConditions> {
         self.ready.as_ref().filter(|ready| !ready.attributes.is_empty())
@@ -232,11 +238,14 @@ pub struct ReadyConditions {
     /// The attributes that the container instance must have.
     #[serde(default, skip_serializing_if = "ReadyAttributes::is_empty")]
     pub attributes: ReadyAttributes,
+    /// The images that docker must have.
+    #[serde(default, skip_serializing_if = "WantedImages::is_empty")]
+    pub images: WantedImages,
     /// How many GPUs must be registered at least, beside one for each device of the host (`attributes.auto`); `None` if GPUs
     /// are not expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_gpus: Option<usize>,
-    /// How long to wait for both after the registration.
+    /// How long to wait for them after the registration.
     pub deadline: Duration,
     /// What happens after that.
     pub at_deadline: AtDeadline,
@@ -251,7 +260,7 @@ impl ReadyConditions {
         }
     }
 
-    /// Whether the instance is ready after the deadline although a daemon does not run or an attribute is missing.
+    /// Whether the instance is ready after the deadline although a daemon does not run, or an attribute or an image is missing.
     pub fn allows_after_deadline(&self) -> bool {
         self.at_deadline == AtDeadline::Allow
     }
@@ -259,10 +268,16 @@ impl ReadyConditions {
     /// The conditions that the settings `ready.*` turn on.
     pub fn of(settings: &Settings) -> Option<ReadyConditions> {
         let ready = &settings.ready;
-        let is_on = ready.daemons.value != Daemons::None || !ready.attributes.value.is_empty();
+        let images = WantedImages {
+            named: ready.images.value.clone(),
+            of_services: ready.images_of_services.value.clone(),
+            holds_registration: ready.hold_registration.value,
+        };
+        let is_on = ready.daemons.value != Daemons::None || !ready.attributes.value.is_empty() || !images.is_empty();
         is_on.then(|| ReadyConditions {
             daemons: ready.daemons.value.clone(),
             attributes: ready.attributes.value.clone(),
+            images,
             min_gpus: match settings.derive.gpu.value {
                 Switch::Off => None,
                 switch => ready.attributes.value.auto.then_some(usize::from(switch == Switch::On)),

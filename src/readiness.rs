@@ -7,7 +7,8 @@
 //! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
 //! 4. ECS reports the agent as connected.
 //! 5. With `ready.attributes`: it has these attributes ([`has_attributes`]).
-//! 6. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
+//! 6. With `ready.images`: docker has these images ([`has_images`]).
+//! 7. With `ready.daemons`: the daemons run, and the instance was allowed to take tasks ([`takes_tasks`]).
 //!
 //! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough unless
 //! there is a condition 5, and the verdict states that. If the query is throttled, they are enough as soon as the agent has logged its connection:
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::evidence::task_hold::{DaemonState, allows_tasks};
-use crate::evidence::{AttributeState, Evidence};
+use crate::evidence::{AttributeState, Evidence, ImageState};
 use crate::plan::{cluster_name, region_and_account};
 use crate::redaction::{self, error_chain};
 
@@ -39,13 +40,24 @@ pub struct Registration {
 
 /// The registration, if the instance is ready.
 pub fn ready(evidence: &Evidence) -> Option<Registration> {
-    registered(evidence).filter(|_| has_attributes(evidence) && takes_tasks(evidence))
+    registered(evidence).filter(|_| has_attributes(evidence) && has_images(evidence) && takes_tasks(evidence))
 }
 
 /// Whether the container instance has the attributes of `ready.attributes`, or is ready without them after
 /// `ready.deadline`.
 pub fn has_attributes(evidence: &Evidence) -> bool {
     evidence.is_ready_without || matches!(evidence.attribute_state(), None | Some(AttributeState::Complete))
+}
+
+/// Whether docker has the images of `ready.images`, or the instance is ready without them: after `ready.deadline`, or because the
+/// pulls have ended.
+pub fn has_images(evidence: &Evidence) -> bool {
+    let conditions = evidence.expectation.as_ref().and_then(|expected| expected.waits_for_images());
+    match evidence.image_state() {
+        None | Some(ImageState::Complete) => true,
+        Some(ImageState::Missing(_)) if conditions.is_some_and(|one| one.allows_after_deadline()) => true,
+        Some(_) => evidence.is_ready_without,
+    }
 }
 
 /// Whether the instance takes tasks: `ready.daemons` is off, or the attribute allows them. Without an observation of the

@@ -70,7 +70,7 @@ async fn exchange(client: &reqwest::Client, url: reqwest::Url) -> Result<(reqwes
 
 /// Sorts an error of the HTTP client. Of a connection error only the kernel's error number is kept, which is somewhere
 /// in the chain of sources: the texts above it only repeat it.
-fn classify(error: reqwest::Error) -> LocalError {
+pub(crate) fn classify(error: reqwest::Error) -> LocalError {
     if error.is_connect() {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
         while let Some(this) = cause {

@@ -3,8 +3,8 @@
 use super::cause::Cause;
 use super::{
     acs, agent, agent_start, api, attributes, clock, cloud_init, cluster, config, config_file, denied, dns, docker,
-    ecs_init, host, imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls, units,
-    user_data,
+    ecs_init, host, images, imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls,
+    units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -161,11 +161,16 @@ pub static ALL: &[&Cause] = &[
     &tasks::NOT_RUNNING,
     &tasks::TASK_NOT_HELD,
     &tasks::NOT_STARTED,
+    &images::DENIED,
+    &images::NOT_FOUND,
+    &images::NO_SPACE,
+    &images::MISSING,
     &attributes::DENIED,
     &attributes::CALL_FAILED,
     &attributes::MISSING,
     &lifecycle::ENDING,
     &lifecycle::WARM_POOL_WAITING,
+    &images::PULLING,
     &lifecycle::DRAINING,
     &maintenance::TASKS_RUN,
     &maintenance::TASKS_UNKNOWN,

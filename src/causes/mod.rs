@@ -24,6 +24,7 @@ mod ecs_init;
 pub mod engine;
 pub mod examined;
 mod host;
+mod images;
 mod imds;
 mod layer;
 mod lifecycle;

@@ -21,6 +21,7 @@ use crate::settings::schema::MAX_DURATION;
 
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 pub(super) const WATCH_TIMER: &str = "ecs-bootstrap-watch.timer";
+pub(super) const IMAGES_UNIT: &str = "ecs-bootstrap-images.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
 /// The units of the verification, written if no package installed them. The second one reports that the first one died.
 const UNIT_TEXTS: [(&str, &str); 2] = [
@@ -32,6 +33,9 @@ const WATCH_UNIT_TEXTS: [(&str, &str); 2] = [
     ("ecs-bootstrap-watch.service", include_str!("../../systemd/ecs-bootstrap-watch.service")),
     (WATCH_TIMER, include_str!("../../systemd/ecs-bootstrap-watch.timer")),
 ];
+/// The unit that pulls images, written if no package installed it.
+const IMAGES_UNIT_TEXTS: [(&str, &str); 1] =
+    [(IMAGES_UNIT, include_str!("../../systemd/ecs-bootstrap-images.service"))];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
 /// What verify and guard need from the last run.
@@ -134,6 +138,16 @@ pub(super) async fn start_watch(
     }
     let jobs = Jobs::of(&host_clients.disk, systemd)?;
     start_or_write(host_clients, &jobs, program, WATCH_TIMER, &WATCH_UNIT_TEXTS).await
+}
+
+/// Queues the start of the unit that pulls images. It does nothing if it runs: it reads the new plan before it ends.
+pub(super) async fn start_images(
+    host_clients: &HostClients,
+    systemd: Result<&Systemd, &SystemdError>,
+    program: Option<&Path>,
+) -> Result<(), StageError> {
+    let jobs = Jobs::of(&host_clients.disk, systemd)?;
+    start_or_write(host_clients, &jobs, program, IMAGES_UNIT, &IMAGES_UNIT_TEXTS).await
 }
 
 /// Queues the start of a unit. If the unit is not installed, these units are written below `/run/systemd/system` first, with

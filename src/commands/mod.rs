@@ -15,6 +15,7 @@ mod handover;
 mod output;
 mod phases;
 mod plan;
+mod pull_images;
 mod record;
 mod release;
 mod run;

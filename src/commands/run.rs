@@ -15,6 +15,7 @@ use crate::command_line::CommandOutput;
 use crate::effects::Effects;
 use crate::evidence::StageError;
 use crate::exit::Exit;
+use crate::host::pulls;
 use crate::journal;
 use crate::plan::{Plan, cluster_name};
 use crate::redaction::error_chain;
@@ -116,6 +117,12 @@ impl CommandContext {
             }
         };
         log_warnings(&plan);
+        let wanted = plan.expectation.waits_for_images().map(|ready| &ready.images);
+        if wanted.is_some_and(|images| images.holds_registration) {
+            // Before the start of the agent is queued, so that it waits for the images.
+            handover::store(&self.host_clients.disk, &plan, &phases.done)?;
+            self.start_images(&plan, gathered.systemd.as_ref()).await;
+        }
         activity.set("queueing docker and the agent");
         let mut applied = Applied::default();
         applied.effects.config_written = config_written;
@@ -130,6 +137,9 @@ impl CommandContext {
             tracing::warn!(error = error_chain(&error), "early start failed; the agent waits for user data");
         }
         log_applied(&plan, &applied);
+        if wanted.is_some_and(|images| !images.holds_registration) {
+            self.start_images(&plan, systemd.as_ref()).await;
+        }
         if plan.expectation.watch.is_some() || plan.expectation.follow.is_some() {
             let started = handover::start_watch(&self.host_clients, systemd.as_ref(), self.program.as_deref()).await;
             if let Err(error) = started {
@@ -140,6 +150,19 @@ impl CommandContext {
             }
         }
         Ok((plan, applied, systemd))
+    }
+
+    /// Starts the unit that pulls images, unless all are present. If that fails, the verification reports it.
+    async fn start_images(&self, plan: &Plan, systemd: Result<&Systemd, &SystemdError>) {
+        let known = pulls(&self.host_clients.disk);
+        let wanted = plan.expectation.waits_for_images().map(|ready| &ready.images);
+        if known.is_some_and(|pulls| Some(&pulls.wanted) == wanted && pulls.is_complete()) {
+            return;
+        }
+        let started = handover::start_images(&self.host_clients, systemd, self.program.as_deref()).await;
+        if let Err(error) = started {
+            tracing::warn!(error = error_chain(&error), "the images are not pulled: the unit was not started");
+        }
     }
 
     /// Leaves the verification to its unit if it could not end here, or if `wait` asks for that.

@@ -7,8 +7,9 @@ use super::handover::VERIFY_UNIT;
 use super::verify_died::{died_document, is_left_to_verify_unit, is_running, verify_unit};
 use crate::command_line::CommandOutput;
 use crate::exit::Exit;
+use crate::host::pulls;
 use crate::redaction::error_chain;
-use crate::render::{VerdictDocument, VerdictState, as_json, verdict_text};
+use crate::render::{VerdictDocument, VerdictState, as_json, pulls_text, verdict_text};
 use crate::report;
 
 impl CommandContext {
@@ -20,7 +21,8 @@ impl CommandContext {
         };
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
         let mut stderr = String::new();
-        let document = if is_waiting && self.host_clients.disk.is_booted() {
+        let pulls = pulls(&self.host_clients.disk);
+        let mut document = if is_waiting && self.host_clients.disk.is_booted() {
             match verify_unit().await {
                 Ok(unit) if is_running(&unit) => stored,
                 Ok(unit) => died_document(&stored, &unit),
@@ -33,8 +35,10 @@ impl CommandContext {
         } else {
             stored
         };
+        document.images = pulls.as_ref().map(|pulls| pulls.images.clone()).unwrap_or_default();
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
-        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
+        let images = pulls.as_ref().map(pulls_text).unwrap_or_default();
+        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) + &images };
         CommandOutput { stdout, stderr, exit }
     }
 }

@@ -79,7 +79,7 @@ impl CommandContext {
     }
 
     /// What to verify. If a run left that, its phases become the first phases of this command.
-    async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, StageError> {
+    pub(super) async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, StageError> {
         let handover = handover::read(&self.host_clients.disk).map_err(StageError::ReadHandover)?;
         let Some(handover) = handover else {
             return Ok(self.make_plan(phases, false).await?.0.expectation);

@@ -82,6 +82,7 @@ fn name(command: &HostCommand) -> &'static str {
         HostCommand::Status => "status",
         HostCommand::Timeline(_) => "timeline",
         HostCommand::Watch => "watch",
+        HostCommand::PullImages => "pull-images",
     }
 }
 

@@ -3,10 +3,13 @@
 //! In: the settings and the plan. Out: statements, one for each reason. Resources are named as far as the plan knows them;
 //! `*` stands for what it does not know: a region, an account, the group of the instance, its stack.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::ecs_config::{effective, read};
+use crate::images::{ImageReference, Login, WantedImages};
 use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
 use crate::settings::fragment::WRITTEN_TAGS;
 use crate::settings::{Rank, Settings, TagsApi, TagsSettings};
@@ -39,7 +42,8 @@ impl Statement {
     }
 }
 
-/// The least permissions of the agent and of ecs-bootstrap. Those of tasks are not in it: images, logs, their own roles.
+/// The least permissions of the agent and of ecs-bootstrap. Those of tasks are not in it: logs, their own roles, and images that
+/// only they need.
 pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     let names = Names::of(&plan.expectation, plan.cluster.as_ref().map(|cluster| cluster.value.as_str()));
     let mut statements = of_agent(&names, plan);
@@ -51,6 +55,9 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     }
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
+    }
+    if let Some(ready) = plan.expectation.waits_for_images() {
+        statements.extend(of_images(&names, &ready.images));
     }
     if !plan.expectation.start_tasks.is_empty() {
         statements.push(names.within_cluster(of_start_tasks(&names, &plan.expectation.start_tasks)));
@@ -216,6 +223,44 @@ fn of_start_tasks(names: &Names<'_>, definitions: &[String]) -> Statement {
     };
     let resource = definitions.iter().map(arn).collect();
     Statement { resource, ..Statement::new("StartTasksOnTheInstance", &["ecs:StartTask"], "") }
+}
+
+/// The calls of `ready.images` and `ready.images-of-services` (Amazon ECR User Guide, "Private repository policies"). The
+/// images of services are not known here.
+fn of_images(names: &Names<'_>, images: &WantedImages) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let mut repositories = BTreeSet::new();
+    let mut is_public = false;
+    for image in images.named.iter().filter_map(|image| ImageReference::parse(image)) {
+        match image.login() {
+            Login::Ecr { region } => {
+                let (account, _) = image.registry.split_once('.').unwrap_or(("*", ""));
+                let repository = image.name.split_once('/').map_or("*", |(_, repository)| repository);
+                repositories.insert(format!("arn:{}:ecr:{region}:{account}:repository/{repository}", names.partition));
+            }
+            Login::EcrPublic => is_public = true,
+            Login::Configured => {}
+        }
+    }
+    if !images.of_services.is_empty() {
+        let service = |name: &String| names.arn("ecs", &format!("service/{}/{name}", names.cluster));
+        let services = images.of_services.iter().map(service).collect();
+        let read = Statement::new("FindTheImagesOfServices", &["ecs:DescribeServices"], "");
+        statements.push(Statement { resource: services, ..read });
+        statements.push(Statement::new("ReadTheImagesOfServices", &["ecs:DescribeTaskDefinition"], "*"));
+        repositories.insert(format!("arn:{}:ecr:{}:*:repository/*", names.partition, names.own.0));
+    }
+    if !repositories.is_empty() {
+        let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+        statements.push(Statement::new("LogInToRegistries", &["ecr:GetAuthorizationToken"], "*"));
+        let resource = repositories.into_iter().collect();
+        statements.push(Statement { resource, ..Statement::new("PullImages", &pull, "") });
+    }
+    if is_public {
+        let login = ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"];
+        statements.push(Statement::new("LogInToThePublicRegistry", &login, "*"));
+    }
+    statements
 }
 
 /// The calls of `ready.daemons`.

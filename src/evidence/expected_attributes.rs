@@ -163,6 +163,7 @@ mod tests {
         let ready = ReadyConditions {
             daemons: Daemons::None,
             attributes: ReadyAttributes { auto, named },
+            images: crate::images::WantedImages::default(),
             min_gpus: auto.then_some(0),
             deadline: Duration::from_secs(300),
             at_deadline: AtDeadline::Fail,

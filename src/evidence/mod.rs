@@ -24,6 +24,7 @@ pub mod routes;
 pub mod task_hold;
 mod units;
 pub mod user_data;
+mod wanted_images;
 mod watched;
 
 pub use self::acs_log::{DroppedConnections, LostConnection, acs_endpoint};
@@ -33,6 +34,7 @@ pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
 pub use self::task_hold::{StartFailure, TaskStart};
+pub use self::wanted_images::{ImageState, missing_images};
 pub use self::watched::Watched;
 
 use std::collections::BTreeMap;
@@ -53,6 +55,7 @@ use crate::boundary::systemd::{SystemdError, time_of};
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::followed_tags::FollowedTags;
+use crate::images::Pulls;
 use crate::plan::{Action, Expectation, Refusal};
 use crate::settings::SettingsError;
 
@@ -228,6 +231,8 @@ pub struct Evidence {
     pub is_ready_without: bool,
     /// What is known in this boot about attributes that follow tags.
     pub followed: Option<FollowedTags>,
+    /// The state of the pulls of `ready.images`; `None` if there is none.
+    pub pulls: Option<Pulls>,
     /// Whether the account setting `awsvpcTrunking` is on for the role; `None` if ECS was not asked.
     pub trunking: Option<Result<bool, AwsError>>,
     /// How many NVIDIA devices the host has; 0 if nothing asks for them.

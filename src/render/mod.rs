@@ -6,6 +6,7 @@ mod bundle;
 mod check;
 mod doctor;
 mod explain;
+mod images;
 mod maintenance;
 mod plan;
 mod progress;
@@ -19,6 +20,7 @@ pub use bundle::{config_text, contents_text, file_text, log_text, os_release_tex
 pub use check::{check_json, check_summary, check_text};
 pub use doctor::{considered_text, doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
+pub use images::{pulls_json, pulls_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, policy_json, warning_lines};
 pub use progress::Progress;

@@ -62,6 +62,9 @@ pub fn plan_json(plan: &Plan) -> Value {
         if !ready.attributes.is_empty() {
             document["ready"]["attributes"] = json!(ready.attributes);
         }
+        if !ready.images.is_empty() {
+            document["ready"]["images"] = json!(ready.images);
+        }
     }
     if !plan.expectation.start_tasks.is_empty() {
         document["start_tasks"] = json!(plan.expectation.start_tasks);
@@ -165,7 +168,11 @@ fn conditions(ready: &ReadyConditions) -> String {
     });
     let attributes: Vec<String> = ready.attributes.auto.then(|| "auto".to_owned()).into_iter().chain(named).collect();
     let attributes = (!attributes.is_empty()).then(|| format!("needs the attributes {}", attributes.join(", ")));
-    daemons.into_iter().chain(attributes).collect::<Vec<_>>().join("; ")
+    let of_services = ready.images.of_services.iter().map(|service| format!("those of the service {service}"));
+    let images: Vec<String> = ready.images.named.iter().cloned().chain(of_services).collect();
+    let before = if ready.images.holds_registration { " before the agent starts" } else { "" };
+    let images = (!images.is_empty()).then(|| format!("needs the images {}{before}", images.join(", ")));
+    daemons.into_iter().chain(attributes).chain(images).collect::<Vec<_>>().join("; ")
 }
 
 /// The warnings for stderr, one line each.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::causes::FoundCause;
 use crate::evidence::task_hold::DaemonState;
+use crate::images::Pull;
 use crate::redaction::{self, MAX_TEXT};
 use crate::verdict::Verdict;
 
@@ -70,6 +71,9 @@ pub struct VerdictDocument {
     /// The daemons that the verification has waited for (`ready.daemons`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub daemons: Vec<DaemonState>,
+    /// The images of `ready.images`: only in `status`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Pull>,
     /// The duration of each stage.
     pub phases: Vec<Phase>,
     /// The signals, if any are enabled.
@@ -209,6 +213,7 @@ impl VerdictDocument {
             container_instance_arn: None,
             agent_connected: None,
             daemons: Vec::new(),
+            images: Vec::new(),
             phases: Vec::new(),
             signals: Vec::new(),
         }
@@ -238,6 +243,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> V
         container_instance_arn: None,
         agent_connected: None,
         daemons: Vec::new(),
+        images: Vec::new(),
         phases: phases.to_vec(),
         signals: Vec::new(),
     };

@@ -3,23 +3,26 @@
 //! A ready instance continues. An instance that failed is abandoned, and so replaced by its group, only if
 //! [`may_abandon`] allows it. Otherwise the hook is left alone, and its default result applies when its time is over
 //! (Auto Scaling User Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance that enters a warm pool
-//! continues at once, because its agent starts only when it leaves the pool.
+//! continues when it has the images of `ready.images`, without them at once: its agent starts only when it leaves the pool.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::client::{GROUP, GroupLaunchHook, SendOutcome, SignalClient, not_waiting};
 use super::signals::signal;
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
+use crate::host::pulls;
 use crate::redaction::error_chain;
 use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState};
-use crate::retry::pause_for;
+use crate::retry::{Deadline, pause_for};
 
 /// Time limit for one call.
 const CALL: Duration = Duration::from_secs(20);
 /// Pause between two requests for the target lifecycle state.
 const TARGET_STATE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long after the start of the verification the pulls of images may begin.
+const PULLS_BEGIN: Duration = Duration::from_secs(60);
 /// Bounds of the pause between heartbeats. The shortest time-out of a hook is 30 s; an unknown one is treated as that.
 const MIN_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -49,6 +52,7 @@ impl SignalClient {
 
     async fn send_heartbeats_while_hook_waits(&self) {
         let mut is_warmed = false;
+        let images_unknown_until = Deadline::after(PULLS_BEGIN);
         loop {
             let pause = match self.target_state().await {
                 // The instance is not in a group.
@@ -57,6 +61,12 @@ impl SignalClient {
                     Some(pause) => pause,
                     None => return,
                 },
+                Some(state)
+                    if state.starts_with("Warmed:") && !is_warmed && self.pulls_images(images_unknown_until) =>
+                {
+                    self.heartbeat().await;
+                    MIN_PAUSE
+                }
                 Some(state) => {
                     if state.starts_with("Warmed:")
                         && !is_warmed
@@ -69,6 +79,15 @@ impl SignalClient {
                 }
             };
             pause_for(pause).await;
+        }
+    }
+
+    /// Whether the images of `ready.images` are still being pulled, so that the instance must not be stopped yet.
+    fn pulls_images(&self, unknown_until: Deadline) -> bool {
+        let Some(wanted) = &self.images else { return false };
+        match pulls(&self.host_clients.disk).filter(|pulls| pulls.wanted == *wanted) {
+            Some(pulls) => pulls.is_running(SystemTime::now()),
+            None => !unknown_until.passed(),
         }
     }
 

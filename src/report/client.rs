@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
+use crate::images::WantedImages;
 use crate::plan::{Expectation, SignalTargets};
 use crate::retry::{AttemptResult, Deadline, Policy, until};
 
@@ -39,6 +40,8 @@ pub struct SignalClient {
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
     pub(super) launch_hook: OnceCell<GroupLaunchHook>,
+    /// The images that must be present before the instance is stopped in a warm pool.
+    pub(super) images: Option<WantedImages>,
     /// Until when the signals of the verdict are retried; `None` before there is a verdict.
     pub(super) until: Cell<Option<Deadline>>,
 }
@@ -106,6 +109,7 @@ impl SignalClient {
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
             launch_hook: OnceCell::new(),
+            images: expectation.waits_for_images().map(|ready| ready.images.clone()),
             until: Cell::new(None),
         })
     }

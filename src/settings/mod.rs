@@ -128,7 +128,13 @@ pub struct ReadySettings {
     pub daemons: Sourced<Daemons>,
     /// The attributes that the container instance must have.
     pub attributes: Sourced<ReadyAttributes>,
-    /// How long to wait for both after the registration.
+    /// The images that docker must have.
+    pub images: Sourced<Vec<String>>,
+    /// The services whose images docker must have.
+    pub images_of_services: Sourced<Vec<String>>,
+    /// Whether the start of the agent waits for the images.
+    pub hold_registration: Sourced<bool>,
+    /// How long to wait for them after the registration.
     pub deadline: Sourced<Duration>,
     /// What happens after that.
     pub at_deadline: Sourced<AtDeadline>,
@@ -268,6 +274,9 @@ impl Default for Settings {
             ready: ReadySettings {
                 daemons: default("ready.daemons", Daemons::None),
                 attributes: default("ready.attributes", ReadyAttributes::default()),
+                images: default("ready.images", Vec::new()),
+                images_of_services: default("ready.images-of-services", Vec::new()),
+                hold_registration: default("ready.hold-registration", false),
                 deadline: default("ready.deadline", Duration::from_secs(300)),
                 at_deadline: default("ready.at-deadline", AtDeadline::Fail),
             },

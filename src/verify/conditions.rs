@@ -3,22 +3,24 @@
 
 use std::time::Duration;
 
+use super::logs::modified;
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
 use crate::boundary::HostClients;
 use crate::boundary::aws::AwsError;
 use crate::evidence::task_hold::{TaskHold, without_time};
-use crate::evidence::{AttributeState, Evidence};
-use crate::host::{followed_tags_of_this_boot, gpu_devices};
-use crate::readiness::{has_attributes, registered, takes_tasks};
+use crate::evidence::{AttributeState, Evidence, ImageState};
+use crate::host::{followed_tags_of_this_boot, gpu_devices, pulls};
+use crate::images::{PULLS, PullState};
+use crate::readiness::{has_attributes, has_images, registered, takes_tasks};
 use crate::retry::Deadline;
 
 /// The limit for one call, including its repetitions.
 const CALL: Duration = Duration::from_secs(20);
 /// The time until a denied call is repeated: the policy may be attached later.
 const AFTER_DENIAL: Duration = Duration::from_secs(30);
-/// The most attributes that a progress message names.
+/// The most attributes or images that a progress message names.
 const MAX_NAMED: usize = 5;
 
 /// What a registered instance still waits for, as text; `None` if nothing is missing or nothing is waited for.
@@ -26,22 +28,54 @@ pub(super) fn missing_conditions(evidence: &Evidence) -> Option<String> {
     registered(evidence)?;
     let attributes = evidence.attribute_state().filter(|_| !has_attributes(evidence)).map(|state| match state {
         AttributeState::Missing(missing) => {
-            let names: Vec<String> = missing.iter().take(MAX_NAMED).map(|one| format!("`{}`", one.name)).collect();
-            let more = missing.len().saturating_sub(MAX_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("the attributes {}{more}", names.join(", "))
+            let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
+            format!("the attributes {}", listed(&names))
         }
         AttributeState::Unknown(Some(error)) => format!("the attributes; so far: {}", without_time(error)),
         AttributeState::Unknown(None) | AttributeState::Complete => "the attributes".to_owned(),
     });
+    let images = evidence.image_state().filter(|_| !has_images(evidence)).map(missing_images_text);
     let hold = evidence.task_hold.as_ref().filter(|_| !takes_tasks(evidence));
-    // The call that allows tasks waits for the attributes too.
-    let hold = hold.filter(|hold| attributes.is_none() || !hold.all_run()).map(TaskHold::waiting_for);
-    let missing: Vec<String> = attributes.into_iter().chain(hold).collect();
+    // The call that allows tasks waits for the attributes and the images too.
+    let is_last = attributes.is_none() && images.is_none();
+    let hold = hold.filter(|hold| is_last || !hold.all_run()).map(TaskHold::waiting_for);
+    let missing: Vec<String> = attributes.into_iter().chain(images).chain(hold).collect();
     (!missing.is_empty()).then(|| missing.join(", and for "))
 }
 
+/// The images that are missing, with the bytes so far.
+fn missing_images_text(state: ImageState<'_>) -> String {
+    let (ImageState::Pulling(pulls) | ImageState::Missing(pulls)) = state else { return "the images".to_owned() };
+    let missing = pulls.images.iter().filter(|pull| pull.state != PullState::Present);
+    let names: Vec<&str> = missing.map(|pull| pull.image.as_str()).collect();
+    if names.is_empty() { "the images of the services".to_owned() } else { format!("the images {}", listed(&names)) }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let first: Vec<String> = names.iter().take(MAX_NAMED).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
+}
+
 impl<'a> Observer<'a> {
+    /// Reads the state of the pulls, if images are waited for and it has changed. Returns whether it has.
+    pub(super) fn read_pulls(&mut self) -> bool {
+        let waits = self.evidence.expectation.as_ref().is_some_and(|one| one.waits_for_images().is_some());
+        if !waits {
+            return std::mem::take(&mut self.evidence.pulls).is_some();
+        }
+        let modified = modified(&self.host_clients.disk, PULLS);
+        if std::mem::replace(&mut self.pulls_read, modified) == modified && self.evidence.pulls.is_some() {
+            return false;
+        }
+        let pulls = pulls(&self.host_clients.disk);
+        let is_new = pulls != self.evidence.pulls;
+        self.evidence.pulls = pulls;
+        is_new
+    }
+
     /// Whether it must be known if trunking is on.
     pub(super) fn matters_for_attributes(&self) -> bool {
         let is_known = matches!(self.evidence.trunking, Some(Ok(_)));

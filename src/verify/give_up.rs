@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use super::conditions::missing_conditions;
 use crate::causes::{Cause, Class, Diagnosis, FoundCause, Layer, asks_for_user_data, diagnose, notes, nothing_fits};
-use crate::evidence::Evidence;
-use crate::readiness::{Registration, has_attributes, registered};
+use crate::evidence::{Evidence, ImageState};
+use crate::readiness::{Registration, has_attributes, has_images, registered};
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
@@ -92,6 +92,8 @@ impl WaitState {
             if registered(evidence).is_some() {
                 self.begin_conditions(limit);
             }
+        } else if has_lost_images(evidence) {
+            self.deadline = Deadline::after(Duration::ZERO);
         } else if self.deadline().passed() && allows && !evidence.is_ready_without {
             evidence.is_ready_without = true;
             self.begin_conditions(ALLOW_TIME);
@@ -108,7 +110,7 @@ impl WaitState {
 
     /// The causes that the evidence supports now. The times in the evidence are set before and after.
     pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Diagnosis {
-        if evidence.held_by_user_data() {
+        if evidence.held_by_user_data() || evidence.held_by_images().is_some() {
             self.deadline = Deadline::after(self.limit);
         }
         evidence.waited = self.start.elapsed();
@@ -137,6 +139,11 @@ impl WaitState {
     pub(super) fn holds_back_ready(&self, verdict: &Verdict) -> bool {
         matches!(verdict, Verdict::Ready(_)) && self.start.elapsed() < NOTES_WAIT
     }
+}
+
+/// Whether the pulls of the images have ended without all images, so that waiting does not help.
+fn has_lost_images(evidence: &Evidence) -> bool {
+    matches!(evidence.image_state(), Some(ImageState::Missing(_))) && !has_images(evidence)
 }
 
 /// The verdict that the evidence allows, if any yet.
@@ -223,6 +230,9 @@ pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis, is_verifying: boo
     if evidence.container_instance_arn().is_some() {
         let text = match registered(evidence) {
             Some(_) if is_verifying => &*format!("the instance is registered, and waits for {}", missing()),
+            Some(_) if !has_images(evidence) => {
+                "docker does not have all images of `ready.images`; `systemctl start ecs-bootstrap-images` pulls them"
+            }
             Some(_) if has_attributes(evidence) => {
                 "the daemons run now; `systemctl restart ecs-bootstrap-verify --no-block` allows tasks on the instance"
             }

@@ -20,7 +20,7 @@ use crate::evidence::task_hold::{
 };
 use crate::host::boot_id;
 use crate::plan::ReadyConditions;
-use crate::readiness::{has_attributes, joined_other_cluster, registered, takes_tasks};
+use crate::readiness::{has_attributes, has_images, joined_other_cluster, registered, takes_tasks};
 use crate::retry::Deadline;
 
 /// The limit for one call, including its repetitions.
@@ -83,7 +83,7 @@ impl<'a> Observer<'a> {
             return None;
         }
         let joined = evidence.joined_as();
-        let is_done = (hold.all_run() && has_attributes(evidence)) || evidence.is_ready_without;
+        let is_done = (hold.all_run() && has_attributes(evidence) && has_images(evidence)) || evidence.is_ready_without;
         if let Some((cluster, arn)) = &joined
             && is_done
             && !takes_tasks(evidence)

@@ -60,6 +60,7 @@ pub(super) struct Observer<'a> {
     answered: Vec<Probe>,
     pub(super) containers: ContainerRuns,
     pub(super) hold: HoldState,
+    pub(super) pulls_read: Option<SystemTime>,
 }
 
 impl<'a> Observer<'a> {
@@ -104,6 +105,7 @@ impl<'a> Observer<'a> {
             answered: Vec::new(),
             containers: ContainerRuns::default(),
             hold,
+            pulls_read: None,
         }
     }
 
@@ -154,7 +156,8 @@ impl<'a> Observer<'a> {
         }
         self.note_registration();
         self.note_hold();
-        self.read_logs() || is_new
+        let has_news = self.read_logs() | self.read_pulls();
+        has_news || is_new
     }
 
     /// Whether the agent's port was closed before, and still is.

@@ -31,6 +31,7 @@ import xml.etree.ElementTree
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import acs
+import registry
 import scheduler
 from waiting import Waiting
 
@@ -107,6 +108,7 @@ class Account:
         self.registered = {}  # by ARN: the instance type, and the attributes by name
         self.waiting = Waiting(options.folder)
         self.scheduler = scheduler.Scheduler(self)
+        self.registry = registry.Registry(options.folder)
         self.used = {}
         self.log = open(os.path.join(options.folder, "api.log"), "a", buffering=1, encoding="utf-8")
 
@@ -219,12 +221,17 @@ class Proxy(BaseHTTPRequestHandler):
         return self.answer(*answer)
 
     def do_GET(self):
-        if self.path.startswith("/ws?"):
+        if self.server.account.registry.is_for(self):
+            self.server.account.registry.serve(self)
+        elif self.path.startswith("/ws?"):
             acs.hold(self)
         elif self.headers.get("Host", "").startswith("s3."):
             self.answer(*self.s3_object())
         else:
             self.answer(404, [], b"")
+
+    def do_HEAD(self):
+        self.do_GET()
 
     def s3_object(self):
         """The binary, as the only object of the bucket `files`. Without permission to list, S3 answers 403 for others."""

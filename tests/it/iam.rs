@@ -67,6 +67,13 @@ fn each_setting_adds_the_statements_that_it_needs() {
         ),
         ("ready.attributes=zone", &[]),
         ("ready.attributes=auto,zone", &["ReadWhetherTrunkingIsOn"]),
+        ("ready.images=nginx:1", &[]),
+        ("ready.images=public.ecr.aws/nginx/nginx:1", &["LogInToThePublicRegistry"]),
+        ("ready.images=111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app:1", &["LogInToRegistries", "PullImages"]),
+        (
+            "ready.images-of-services=web",
+            &["FindTheImagesOfServices", "LogInToRegistries", "PullImages", "ReadTheImagesOfServices"],
+        ),
         ("derive.attributes-follow=true", &["ChangeAttributesWithTheTags"]),
         ("start-tasks=log-router,mesh:3", &["StartTasksOnTheInstance"]),
     ] {
@@ -129,4 +136,17 @@ fn with_all_settings_it_has_the_actions_of_the_role_in_the_template() {
     let role: BTreeSet<String> =
         role().into_iter().flat_map(|(_, _, actions)| actions).filter(|action| !is_of_tasks(action)).collect();
     assert_eq!(found, role);
+}
+
+#[test]
+fn an_image_needs_only_its_own_repository() {
+    let image = "444455556666.dkr.ecr.us-east-2.amazonaws.com/team/app:1";
+    let found = policy(&Instance::new(), &[&format!("ready.images={image}"), "ready.images-of-services=web"]);
+    let statements = found["Statement"].as_array().unwrap();
+    let of = |sid: &str| statements.iter().find(|one| one["Sid"] == sid).unwrap()["Resource"].clone();
+    let repositories =
+        ["arn:aws:ecr:eu-west-1:*:repository/*", "arn:aws:ecr:us-east-2:444455556666:repository/team/app"];
+    assert_eq!(of("PullImages"), serde_json::json!(repositories));
+    let service = "arn:aws:ecs:eu-west-1:111122223333:service/prod/web";
+    assert_eq!(of("FindTheImagesOfServices"), serde_json::json!([service]));
 }

@@ -46,6 +46,8 @@ mod guard;
 mod healthy_hosts;
 /// `plan --iam`: the policy for the settings in force.
 mod iam;
+/// `ready.images`: docker must have the images.
+mod images;
 /// The process on the agent's port: when its answers are trusted.
 mod introspection_port;
 /// The metric of the time from launch to ready.

@@ -1,5 +1,6 @@
-//! The calls of ECS for `start-tasks` and for the conditions of `ready.*`: about the tasks that must run before an instance takes others, the
-//! attribute that allows it to take them, and the account setting that decides whether it has a trunk interface.
+//! The calls of ECS for `start-tasks` and for the conditions of `ready.*`: about the tasks that must run before an instance
+//! takes others, the attribute that allows it to take them, the images of services, and the account setting that decides
+//! whether it has a trunk interface.
 //!
 //! In: names, and a deadline. Out: plain values, with only the fields that are used: of a task definition, never an
 //! environment. A paged call reads all pages. Nothing is cached. The calls use the JSON protocol and not the SDK, whose six
@@ -115,6 +116,15 @@ impl Aws {
         let body = json!({"taskDefinition": arn});
         let answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
         Ok(task_requirements(&answer["taskDefinition"]))
+    }
+
+    /// The images of the containers of a task definition: `ecs:DescribeTaskDefinition`.
+    pub async fn task_images(&self, arn: &str, deadline: Deadline) -> Result<Vec<String>, AwsError> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
+        let body = json!({"taskDefinition": arn});
+        let answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
+        let containers = items(&answer["taskDefinition"]["containerDefinitions"]);
+        Ok(containers.map(|container| text(&container["image"])).filter(|image| !image.is_empty()).collect())
     }
 
     /// Whether an instance matches all expressions of the cluster query language: `ecs:ListContainerInstances`. `None` if ECS

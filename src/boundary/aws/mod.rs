@@ -21,6 +21,7 @@ mod json;
 mod message;
 mod query;
 mod raw_json;
+mod registry_login;
 mod response_body;
 mod revisions;
 mod service;
@@ -217,8 +218,7 @@ impl Aws {
             loader = loader.region(Region::new(region.to_owned()));
         }
         let mut requests = RequestLog::default();
-        let repetition =
-            if instance.is_some() { Repetition::Transient } else { Repetition::TransientAndThrottled };
+        let repetition = if instance.is_some() { Repetition::Transient } else { Repetition::TransientAndThrottled };
         if let Some(credentials) = instance {
             requests = credentials.imds.requests().clone();
             loader = loader.credentials_provider(credentials);

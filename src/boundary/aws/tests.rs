@@ -141,7 +141,8 @@ fn a_throttled_call_is_made_once_or_repeated_until_its_deadline() {
 
 #[test]
 fn a_transient_error_is_repeated_twice_and_another_is_final() {
-    for (status, code, calls) in [(500, "ServerException", 3), (400, "RequestTimeout", 3), (400, "ClientException", 1)] {
+    for (status, code, calls) in [(500, "ServerException", 3), (400, "RequestTimeout", 3), (400, "ClientException", 1)]
+    {
         let text = format!(r#"{{"__type":"{code}","message":"broken"}}"#);
         let service = Server::start(move |_| answer(status, &text));
         assert!(list_clusters(&metadata(), &options(&service.url())).is_err());

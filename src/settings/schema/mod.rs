@@ -10,8 +10,8 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, attributes, boolean, cluster, daemons, definitions, duration, name, prefix, reserved_memory, switch,
-    tag_pairs, tags_api, tags_cluster, tags_settings, texts, url, window,
+    at_deadline, attributes, boolean, cluster, daemons, definitions, duration, images, name, prefix, reserved_memory,
+    services, switch, tag_pairs, tags_api, tags_cluster, tags_settings, texts, url, window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -241,19 +241,41 @@ pub static ALL: &[Setting] = &[
          logging drivers in ECS_AVAILABLE_LOGGING_DRIVERS, the GPUs, and the trunk interface where `awsvpcTrunking` is on"
     ),
     setting!(
+        "ready.images",
+        ready.images,
+        images,
+        "`none`, or names of images (an array, or separated by commas)",
+        "the images that docker must have before the instance is ready; `ecs-bootstrap-images.service` pulls them beside user \
+         data and the start of the agent"
+    ),
+    setting!(
+        "ready.images-of-services",
+        ready.images_of_services,
+        services,
+        "`none`, or names of ECS services (an array, or separated by commas)",
+        "the services of the cluster whose images docker must have before the instance is ready"
+    ),
+    setting!(
+        "ready.hold-registration",
+        ready.hold_registration,
+        boolean,
+        "`true` or `false`",
+        "start the agent only when these images are present, or `ready.deadline` has passed"
+    ),
+    setting!(
         "ready.deadline",
         ready.deadline,
         duration,
         "a duration such as `5m`, at most `1day`",
-        "how long to wait for the daemons and the attributes after the registration"
+        "how long to wait for the daemons and the attributes after the registration, and for the images since their pull began"
     ),
     setting!(
         "ready.at-deadline",
         ready.at_deadline,
         at_deadline,
         "`fail` or `allow`",
-        "what happens if a daemon does not run or an attribute is missing at `ready.deadline`: the verdict is a failure \
-         and with `ready.daemons` no tasks are allowed, or the instance is ready with a note"
+        "what happens if a daemon does not run, or an attribute or an image is missing at `ready.deadline`: the verdict is a \
+         failure and with `ready.daemons` no tasks are allowed, or the instance is ready with a note"
     ),
     setting!(
         "start-tasks",

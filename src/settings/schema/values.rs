@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::raw::Raw;
 use crate::agent_variables;
+use crate::images::ImageReference;
 use crate::settings::{
     AtDeadline, Daemons, ReadyAttributes, ReservedMemory, Secret, Switch, TagsApi, TagsCluster, TagsSettings,
 };
@@ -131,22 +132,38 @@ pub(super) fn texts(raw: &Raw) -> Option<Vec<String>> {
     }
 }
 
-/// The names of services: letters, digits, underscores and hyphens, at most 255 (Amazon ECS API Reference, CreateService).
 pub(super) fn daemons(raw: &Raw) -> Option<Daemons> {
+    match raw {
+        Raw::Text(text) if text == "all" => Some(Daemons::All),
+        _ => services(raw).map(|names| if names.is_empty() { Daemons::None } else { Daemons::Named(names) }),
+    }
+}
+
+/// The names of services: letters, digits, underscores and hyphens, at most 255 (Amazon ECS API Reference, CreateService).
+pub(super) fn services(raw: &Raw) -> Option<Vec<String>> {
     let is_name = |name: &String| {
         let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let is_word = ["all", "none"].iter().any(|word| name.eq_ignore_ascii_case(word));
         (1..=255).contains(&name.len()) && name.bytes().all(fits) && !is_word
     };
-    match raw {
-        Raw::Text(text) if text == "none" => Some(Daemons::None),
-        Raw::Text(text) if text == "all" => Some(Daemons::All),
-        _ => {
-            let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
-            let names: BTreeSet<String> = names.into_iter().collect();
-            Some(Daemons::Named(names.into_iter().collect()))
-        }
+    if text(raw) == Some("none") {
+        return Some(Vec::new());
     }
+    let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
+    let names: BTreeSet<String> = names.into_iter().collect();
+    Some(names.into_iter().collect())
+}
+
+/// Names of images, as docker reads them. One that is named twice is pulled once.
+pub(super) fn images(raw: &Raw) -> Option<Vec<String>> {
+    let is_image = |image: &String| image != "none" && ImageReference::parse(image).is_some();
+    if text(raw) == Some("none") {
+        return Some(Vec::new());
+    }
+    let mut images = texts(raw).filter(|images| !images.is_empty() && images.iter().all(is_image))?;
+    let mut before = BTreeSet::new();
+    images.retain(|image| before.insert(image.clone()));
+    Some(images)
 }
 
 /// Names of attributes, each with or without a value, by the rules for custom attributes (Amazon ECS API Reference,

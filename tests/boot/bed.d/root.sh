@@ -70,7 +70,8 @@ fill_tls() {
     local tls=$1 names='' region
     mkdir -p "$tls"
     for region in "${regions[@]}"; do
-        names+=",DNS:*.$region.amazonaws.com,DNS:*.$region.api.aws"
+        names+=",DNS:*.$region.amazonaws.com,DNS:*.$region.api.aws,DNS:api.ecr.$region.amazonaws.com"
+        names+=",DNS:*.dkr.ecr.$region.amazonaws.com"
     done
     (
         cd "$tls"

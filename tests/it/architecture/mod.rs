@@ -24,15 +24,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("journal", &["redaction"]),
     // Data types and rules on them: no I/O.
     ("ecs_config", &["agent_variables", "redaction"]),
-    ("settings", &["agent_variables", "ecs_config", "mime", "redaction", "suggestion"]),
+    ("settings", &["agent_variables", "ecs_config", "images", "mime", "redaction", "suggestion"]),
     ("facts", &["boundary", "settings"]),
     ("followed_tags", &["agent_variables"]),
-    ("plan", &["agent_variables", "ecs_config", "facts", "followed_tags", "redaction", "settings"]),
+    ("images", &[]),
+    ("plan", &["agent_variables", "ecs_config", "facts", "followed_tags", "images", "redaction", "settings"]),
     ("effects", &["boundary", "plan"]),
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
     (
         "evidence",
-        &["boundary", "ecs_config", "effects", "facts", "followed_tags", "mime", "plan", "redaction", "settings"],
+        &[
+            "boundary",
+            "ecs_config",
+            "effects",
+            "facts",
+            "followed_tags",
+            "images",
+            "mime",
+            "plan",
+            "redaction",
+            "settings",
+        ],
     ),
     ("cleanup", &["boundary", "evidence", "facts"]),
     ("timeline", &[]),
@@ -48,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "evidence",
             "exit",
             "facts",
+            "images",
             "plan",
             "readiness",
             "redaction",
@@ -65,6 +78,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ecs_config",
             "evidence",
             "exit",
+            "images",
             "plan",
             "redaction",
             "settings",
@@ -74,7 +88,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // What two stages read of the host.
-    ("host", &["boundary", "ecs_config", "facts", "followed_tags", "plan"]),
+    ("host", &["boundary", "ecs_config", "facts", "followed_tags", "images", "plan"]),
     ("probe", &["boundary", "ecs_config", "evidence", "facts", "host", "plan", "redaction", "retry", "timeline"]),
     // Stages.
     (
@@ -104,6 +118,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "evidence",
             "facts",
             "followed_tags",
+            "images",
             "ownership",
             "plan",
             "redaction",
@@ -123,6 +138,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "evidence",
             "facts",
             "host",
+            "images",
             "plan",
             "probe",
             "readiness",
@@ -131,7 +147,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("report", &["boundary", "exit", "facts", "host", "journal", "plan", "redaction", "render", "retry", "settings"]),
+    (
+        "report",
+        &["boundary", "exit", "facts", "host", "images", "journal", "plan", "redaction", "render", "retry", "settings"],
+    ),
     // The command line, and the two pipelines.
     ("command_line", &["exit", "suggestion", "terminal"]),
     ("suggestion", &[]),
@@ -155,6 +174,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "followed_tags",
             "gather",
             "host",
+            "images",
             "journal",
             "ownership",
             "plan",
@@ -561,7 +581,7 @@ fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
     let units = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> =
         units.filter(|path| path.is_file()).chain([folder.join("ecs.service.d/10-ecs-bootstrap.conf")]).collect();
-    assert_eq!(units.len(), 8);
+    assert_eq!(units.len(), 9);
     for path in units {
         let text = std::fs::read_to_string(&path).unwrap();
         let says = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();

@@ -62,7 +62,11 @@ const SOURCES: [&str; 21] = [
     include_str!("unknown_faults.rs"),
 ];
 /// Causes that loopback cannot provoke, with the reason and the tests that do it instead.
-pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
+    (
+        "images-pulling",
+        "the simulated systemd does not order jobs: tests/boot/cases/images-held, unit test of causes/images.rs",
+    ),
     ("dns-name-unknown", "needs a name server: tests/boot/cases/doctor-layers, unit tests of causes/dns.rs"),
     ("dns-failed", "needs a name server that refuses: unit tests of causes/dns.rs"),
     ("user-data-deadlock", "reported only after ten seconds: tests/it/user_data.rs"),

@@ -5,6 +5,7 @@ use crate::daemons::with;
 use crate::support::Instance;
 use crate::support::aws::Fault;
 use crate::support::aws::tasks::Service;
+use crate::support::registry::RemoteImage;
 use std::time::Duration;
 
 const ALL_DAEMONS: &str = "ready.daemons=all";
@@ -138,4 +139,34 @@ fn with_allow_a_failed_call_is_a_note() {
     let instance = with([Service::daemon("mesh")]).aws_fault("DescribeTasks", Fault::denied("ecs:DescribeTasks"));
     let outcome = run(&instance, &[ALL_DAEMONS, SOON, "ready.at-deadline=allow"]);
     ExpectedNote("daemons-not-running", "`mesh`: its task is not known: ecs:DescribeTasks: denied").check(&outcome);
+}
+
+/// Each reason why docker does not have an image.
+#[test]
+fn an_image_that_docker_does_not_have_is_named_with_the_reason() {
+    const IMAGE: &str = "registry.example.com/app:1";
+    let pulled = |instance: &Instance| {
+        let settings = ["--set", "ready.images=registry.example.com/app:1", "--set", SOON];
+        let run = instance.run(&["run", "--no-wait"].into_iter().chain(settings).collect::<Vec<_>>());
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(instance.run(&["pull-images"]).code, Some(13));
+        instance.run(&["verify"])
+    };
+    let push = |instance: &Instance, remote: RemoteImage| {
+        instance.docker.change(|docker| drop(docker.images.in_registries.insert(IMAGE.to_owned(), remote)));
+    };
+    let instance = Instance::new();
+    ExpectedCause("images-not-found", 13, "manifest unknown").check(&instance, &pulled(&instance));
+
+    let instance = Instance::new();
+    push(&instance, RemoteImage { login: Some("u:p"), ..RemoteImage::default() });
+    ExpectedCause("images-denied", 22, "no basic auth credentials").check(&instance, &pulled(&instance));
+
+    let instance = Instance::new().file("var/lib/docker/engine-id", "");
+    push(&instance, RemoteImage { layers: vec![1 << 60], ..RemoteImage::default() });
+    ExpectedCause("images-no-space", 24, "of compressed layers").check(&instance, &pulled(&instance));
+
+    let instance = Instance::new();
+    instance.docker.change(|docker| docker.images.failures = Some((99, "toomanyrequests: pull rate limit")));
+    ExpectedCause("images-missing", 13, "toomanyrequests").check(&instance, &pulled(&instance));
 }

@@ -1,9 +1,10 @@
 //! Simulates docker's API on its Unix socket for the state of the `ecs-agent` container (Docker Engine API v1.44).
 //!
 //! In: the container's state, set by the agent's simulator. Out: answers to `/_ping`, `/version`,
-//! `/containers/NAME/json`, and `/containers/json` for the containers of tasks.
+//! `/containers/NAME/json`, `/containers/json` for the containers of tasks, and images (`registry`).
 
 use super::http::{Answer, Reply, Request, Server, lock};
+use super::registry::Images;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -32,6 +33,8 @@ pub struct State {
     pub broken: bool,
     /// The oldest supported version of the API; `None` is 1.24.
     pub min_api: Option<&'static str>,
+    /// The images, and their registries.
+    pub images: Images,
     /// Answers by path (without the version of the API) that replace all others.
     pub overrides: HashMap<String, Answer>,
 }
@@ -73,7 +76,7 @@ impl Docker {
 }
 
 impl State {
-    fn answer(&self, request: &Request) -> Answer {
+    fn answer(&mut self, request: &Request) -> Answer {
         if self.hung {
             return Answer::Silent;
         }
@@ -85,6 +88,9 @@ impl State {
         if let Some(answer) = self.overrides.get(unversioned.unwrap_or(path)) {
             return answer.clone();
         }
+        if let Some(answer) = self.images.answer(request) {
+            return answer;
+        }
         match unversioned.unwrap_or(path) {
             "/_ping" => Reply::new(200, "text/plain", "OK").with("Api-Version", "1.44").into(),
             "/version" => {
@@ -93,6 +99,7 @@ impl State {
                     "Os": "linux"});
                 json(200, &version)
             }
+            "/info" => json(200, &serde_json::json!({"DockerRootDir": "/var/lib/docker", "Driver": "overlay2"})),
             "/containers/ecs-agent/json" => match &self.container {
                 Some(container) => json(200, &container.inspected()),
                 None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),

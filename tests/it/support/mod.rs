@@ -19,6 +19,7 @@ pub mod journal;
 pub mod moto;
 pub mod port;
 mod process;
+pub mod registry;
 pub mod rollout;
 pub mod schema;
 pub mod socket;

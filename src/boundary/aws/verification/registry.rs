@@ -2,16 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::super::json::JsonService;
-use super::super::service::{EndpointName, Service};
+use super::super::registry_login::ECR;
 use super::super::{Aws, AwsError};
 use super::absent_if;
 use crate::retry::Deadline;
 
-const ECR: JsonService = JsonService {
-    service: Service { id: "ECR", signing_name: "ecr", endpoint: EndpointName::RegionalOr("api.ecr", "ecr") },
-    target: "AmazonEC2ContainerRegistry_V20150921",
-};
 /// The media types of manifests and of indexes, by Docker and by OCI.
 const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -9,6 +9,8 @@ pub mod waiting;
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
 use super::socket::Socket;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -235,6 +237,9 @@ impl Aws {
     }
 }
 
+/// How the tokens of registries begin. The service and the region follow.
+pub const REGISTRY_PASSWORD: &str = "secret-of-the-registry";
+
 impl State {
     fn answer(&mut self, request: &Request) -> Answer {
         let target = request.header("x-amz-target").unwrap_or_default();
@@ -243,10 +248,13 @@ impl State {
             .filter_map(|pair| pair.split_once('='))
             .map(|(key, value)| (percent_decode(key, true), percent_decode(value, true)))
             .collect();
-        let (service, operation) = match target.strip_prefix("AmazonEC2ContainerServiceV20141113.") {
-            Some(operation) => ("ecs", operation.to_owned()),
-            None if request.method == "PUT" => ("s3", "PutWaitCondition".to_owned()),
-            None => (query_service(&form), form.get("Action").cloned().unwrap_or_default()),
+        let (service, operation) = match target.split_once('.') {
+            Some(("AmazonEC2ContainerServiceV20141113", operation)) => ("ecs", operation.to_owned()),
+            // One operation of both, so that a test can break only one of them.
+            Some(("AmazonEC2ContainerRegistry_V20150921", operation)) => ("ecr", operation.to_owned()),
+            Some(("SpencerFrontendService", operation)) => ("ecr-public", format!("Public{operation}")),
+            _ if request.method == "PUT" => ("s3", "PutWaitCondition".to_owned()),
+            _ => (query_service(&form), form.get("Action").cloned().unwrap_or_default()),
         };
         *self.counts.entry(operation.clone()).or_default() += 1;
         let fault = self.next_fault(&operation);
@@ -269,6 +277,7 @@ impl State {
                 let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 self.ecs(&operation, &body).map(|answer| json_reply(200, &answer))
             }
+            "ecr" | "ecr-public" => Ok(json_reply(200, &registry_token(request, service))),
             _ => self.ec2(&operation, &form).map(|xml| Reply::new(200, "text/xml;charset=UTF-8", xml)),
         });
         let reply = result.unwrap_or_else(|error| refusal(service, error));
@@ -416,9 +425,18 @@ fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
     }
 }
 
+/// The answer of GetAuthorizationToken. The password is that of [`registry_password`].
+fn registry_token(request: &Request, service: &str) -> Value {
+    let authorization = request.header("authorization").unwrap_or_default();
+    let region = authorization.split('/').nth(2).unwrap_or_default();
+    let token = STANDARD.encode(format!("AWS:{REGISTRY_PASSWORD}-{service}-{region}"));
+    let data = json!({"authorizationToken": token, "expiresAt": 4_070_908_800_u32});
+    if service == "ecr" { json!({"authorizationData": [data]}) } else { json!({"authorizationData": data}) }
+}
+
 fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
     match service {
-        "ecs" => return json_reply(status, &json!({"__type": code, "message": message})),
+        "ecs" | "ecr" | "ecr-public" => return json_reply(status, &json!({"__type": code, "message": message})),
         "cloudformation" | "autoscaling" | "monitoring" => {
             return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
         }

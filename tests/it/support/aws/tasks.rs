@@ -20,6 +20,8 @@ pub struct Service {
     pub healthy_after: Option<Option<Duration>>,
     /// The attributes that its task definition requires.
     pub requires: Vec<&'static str>,
+    /// The image of its container.
+    pub image: &'static str,
 }
 
 impl Service {
@@ -35,6 +37,7 @@ impl Service {
             starts_after,
             healthy_after,
             requires,
+            image: "nginx",
         }
     }
 
@@ -136,8 +139,7 @@ impl State {
                 };
                 let check = service.healthy_after.map(|_| json!({"command": ["CMD", "true"]}));
                 let environment = json!([{"name": "PASSWORD", "value": "secret-of-a-task"}]);
-                let container =
-                    json!({"name": "main", "essential": true, "healthCheck": check, "environment": environment});
+                let container = json!({"name": "main", "image": service.image, "essential": true, "healthCheck": check, "environment": environment});
                 let attributes: Vec<_> = service.requires.iter().map(|name| json!({"name": name})).collect();
                 Ok(json!({"taskDefinition": {"taskDefinitionArn": wanted, "containerDefinitions": [container],
                     "requiresAttributes": attributes}}))
