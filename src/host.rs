@@ -4,6 +4,7 @@
 //! In: a disk or systemd. Out: facts. It decides nothing and writes nothing.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
@@ -15,7 +16,7 @@ use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
 use crate::followed_tags::FollowedTags;
-use crate::images::{PULLS, Pulls};
+use crate::images::{LOCK, PULLS, Pulls};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -218,11 +219,23 @@ pub fn followed_tags_of_this_boot(disk: &Disk) -> Option<FollowedTags> {
     followed_tags(disk).filter(|known| known.boot.is_some() && known.boot == boot_id(disk))
 }
 
-/// The state of the pulls of `ready.images`; `None` if there is none.
+/// How long after the last change of [`PULLS`] a process that was killed may have been started again.
+const PULLS_RESTART: Duration = Duration::from_secs(15);
+
+/// The state of the pulls of `ready.images`; `None` if there is none. If their process has died, they have ended.
 pub fn pulls(disk: &Disk) -> Option<Pulls> {
     let bytes = read_or_log(disk, PULLS)?;
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.inspect_err(|error| tracing::debug!(%error, path = PULLS, "invalid state ignored")).ok()
+    let parsed = serde_json::from_slice::<Pulls>(&bytes);
+    let mut pulls = parsed.inspect_err(|error| tracing::debug!(%error, path = PULLS, "invalid state ignored")).ok()?;
+    // The lock cannot be taken by another user either; then the state is believed.
+    if !pulls.has_ended && disk.lock(LOCK).is_ok() {
+        let modified = known_or_log(disk.modified(PULLS));
+        let age = modified.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
+        if age > PULLS_RESTART {
+            pulls.end();
+        }
+    }
+    Some(pulls)
 }
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is

@@ -59,6 +59,13 @@ pub fn own_keys(host: &Host) -> Vec<String> {
         .collect()
 }
 
+/// The value of a key that ecs-bootstrap owns.
+pub fn own_value(host: &Host, key: &str) -> Option<String> {
+    let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
+    let value = &effective(&lines).get(key)?.value;
+    is_own(&host.written, key, value).then(|| value.clone())
+}
+
 /// The cluster that an earlier run on this instance wrote and that is still in the file.
 pub fn own_cluster(host: &Host, instance_id: Option<&str>) -> Option<String> {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());

@@ -176,6 +176,9 @@ pub struct Expectation {
     /// Why a source that might have named the cluster could not be read.
     #[serde(default)]
     pub unread: Option<String>,
+    /// Why the credentials that `registry.auth` names could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_auth_error: Option<String>,
     /// What must be true before the instance takes tasks; `None` if the registration is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadyConditions>,

@@ -142,6 +142,7 @@ pub static ALL: &[&Cause] = &[
     &registered::STUCK,
     &attributes::NOT_FOLLOWED,
     &registered::ATTRIBUTES_NOT_APPLIED,
+    &registered::REGISTRY_AUTH_NOT_READ,
     &registered::TOO_OLD,
     &lifecycle::WARM_POOL_STATE_MISSING,
     &agent::GAVE_UP,

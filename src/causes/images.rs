@@ -22,7 +22,7 @@ pub(super) static PULLING: Cause = Cause {
     layer: Layer::Lifecycle,
     title: "the start of the agent waits until the images are present (`ready.hold-registration`)",
     symptoms: "the unit of the agent has a job that waits, and ecs-bootstrap-images.service is activating",
-    proof: "/run/ecs-bootstrap/images.json has not ended, and its limit has not passed; after that the agent starts in any case",
+    proof: "/run/ecs-bootstrap/images.json has not ended; at `ready.deadline` the agent starts in any case",
     look_alikes: &["cloud-init-stuck"],
     class: Class::Waiting,
     exit: Exit::Done,
@@ -48,8 +48,8 @@ pub(super) static DENIED: Cause = Cause {
     look_alikes: &["images-not-found", "images-missing"],
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "ECR: allow the role the actions that `ecs-bootstrap plan --iam` lists, and in another account also in the policy of \
-             the repository. Another registry: ECS_ENGINE_AUTH_DATA. Docker Hub also says this about a repository that does not \
+    remedy: "ECR: allow the role the actions that `ecs-bootstrap plan --iam` lists, in another account also in the policy of the \
+             repository, and with a gateway endpoint of S3 also in the policy of the endpoint. Another registry: ECS_ENGINE_AUTH_DATA. Docker Hub also says this about a repository that does not \
              exist. Then `systemctl start ecs-bootstrap-images && systemctl restart ecs-bootstrap-verify --no-block`",
     source: "Amazon ECR User Guide, \"Private repository policies\"; Docker Engine API, \"Create an image\"",
     check: |evidence| lines(evidence, &[Reason::Denied]),
@@ -81,8 +81,9 @@ pub(super) static NO_SPACE: Cause = Cause {
     proof: "docker reports ENOSPC, or the free space is below what the layers need; if the disk is full in any case, the cause is \
             `disk-full`",
     look_alikes: &["disk-full", "images-missing"],
-    exit: Exit::Host,
-    exit_after_deadline: Exit::Host,
+    // Not `Exit::Host`: a replacement of the instance would have the same volume.
+    exit: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
     remedy: "give the volume more space (`BlockDeviceMappings` of the launch template), or remove images (`docker image prune \
              --all`); then `systemctl start ecs-bootstrap-images && systemctl restart ecs-bootstrap-verify --no-block`",
     source: "Docker Engine API, \"Create an image\"; statvfs(3)",
@@ -134,7 +135,7 @@ fn of_state(evidence: &Evidence, reasons: &[Reason]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::Duration;
 
     use super::super::tests::ids;
     use super::*;
@@ -153,11 +154,10 @@ mod tests {
             deadline: Duration::from_secs(300),
             at_deadline: AtDeadline::Fail,
         };
-        let pulls = Pulls { wanted, until: 2000, images: vec![Pull::new("a".into())], ..Pulls::default() };
+        let pulls = Pulls { wanted, images: vec![Pull::new("a".into())], ..Pulls::default() };
         let mut evidence = Evidence {
             expectation: Some(Expectation { ready: Some(ready), ..Expectation::default() }),
             pulls: Some(pulls),
-            observed_at: Some(UNIX_EPOCH + Duration::from_secs(1000)),
             ..Evidence::default()
         };
         assert!(ids(&evidence).contains(&"images-pulling"), "{:?}", ids(&evidence));

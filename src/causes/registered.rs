@@ -114,6 +114,27 @@ fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     })
 }
 
+/// Only a note: the instance has joined, and its images may need no login.
+pub(super) static REGISTRY_AUTH_NOT_READ: Cause = Cause {
+    id: "registry-auth-not-read",
+    layer: Layer::Agent,
+    title: "the credentials of registries that `registry.auth` names could not be read",
+    symptoms: "the instance is in the cluster, and tasks whose images need a login end with CannotPullContainerError; an older \
+               login may still be in `ecs.config`",
+    proof: "secretsmanager:GetSecretValue or ssm:GetParameter failed in the last run, or the value has no login that can be \
+            converted; if ECS_ENGINE_AUTH_DATA itself is wrong, the cause is `config-bad-json`",
+    look_alikes: &["config-bad-json", "images-denied"],
+    class: Class::Terminal,
+    exit: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
+    remedy: "if the call was denied, allow it (`ecs-bootstrap plan --iam`; a key of your own needs kms:Decrypt too); otherwise \
+             correct the value: docker's document with `auths` (docs/how-to/registry-credentials.md). Then `systemctl restart \
+             ecs-bootstrap --no-block`",
+    source: "Amazon ECS Developer Guide, \"Using non-AWS container images in Amazon ECS\"",
+    note: |evidence| Some(vec![evidence.expectation.as_ref()?.registry_auth_error.clone()?]),
+    ..Cause::DEFAULTS
+};
+
 /// The agent sends its attributes only with its first registration.
 pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     id: "attributes-not-applied",

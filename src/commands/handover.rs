@@ -121,7 +121,7 @@ pub(super) async fn start(
     {
         tracing::debug!(%error, "start counter of the verify unit not reset");
     }
-    start_or_write(host_clients, &jobs, program, VERIFY_UNIT, &UNIT_TEXTS).await
+    queue_or_write(host_clients, &jobs, program, ("start", VERIFY_UNIT), &UNIT_TEXTS).await
 }
 
 /// Queues the start of the timer of the watch, unless it is active.
@@ -137,29 +137,37 @@ pub(super) async fn start_watch(
         return Ok(());
     }
     let jobs = Jobs::of(&host_clients.disk, systemd)?;
-    start_or_write(host_clients, &jobs, program, WATCH_TIMER, &WATCH_UNIT_TEXTS).await
+    queue_or_write(host_clients, &jobs, program, ("start", WATCH_TIMER), &WATCH_UNIT_TEXTS).await
 }
 
-/// Queues the start of the unit that pulls images. It does nothing if it runs: it reads the new plan before it ends.
+/// Queues the start of the unit that pulls images; a restart, if it may pull other images.
 pub(super) async fn start_images(
     host_clients: &HostClients,
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
+    pulls_others: bool,
 ) -> Result<(), StageError> {
     let jobs = Jobs::of(&host_clients.disk, systemd)?;
-    start_or_write(host_clients, &jobs, program, IMAGES_UNIT, &IMAGES_UNIT_TEXTS).await
+    // Each run may start it, which is not a fault.
+    if let Ok(systemd) = systemd
+        && let Err(error) = systemd.reset_failed(IMAGES_UNIT).await
+    {
+        tracing::debug!(%error, "start counter of the unit that pulls images not reset");
+    }
+    let verb = if pulls_others { "restart" } else { "start" };
+    queue_or_write(host_clients, &jobs, program, (verb, IMAGES_UNIT), &IMAGES_UNIT_TEXTS).await
 }
 
-/// Queues the start of a unit. If the unit is not installed, these units are written below `/run/systemd/system` first, with
+/// Queues a job of a unit. If the unit is not installed, these units are written below `/run/systemd/system` first, with
 /// `program` as the path of this program.
-async fn start_or_write(
+async fn queue_or_write(
     host_clients: &HostClients,
     jobs: &Jobs<'_>,
     program: Option<&Path>,
-    unit: &str,
+    (verb, unit): (&str, &str),
     texts: &[(&str, &str)],
 ) -> Result<(), StageError> {
-    match jobs.queue("start", unit).await {
+    match jobs.queue(verb, unit).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
         answer => return Ok(answer.map(|_| ())?),
     }
@@ -180,7 +188,7 @@ async fn start_or_write(
         let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &escaped));
         host_clients.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
     }
-    Ok(jobs.queue("start", unit).await.map(|_| ())?)
+    Ok(jobs.queue(verb, unit).await.map(|_| ())?)
 }
 
 /// The path of a program in the form of `ExecStart=`: each `%` doubled, because it begins a specifier, and in quotes if

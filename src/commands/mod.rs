@@ -12,6 +12,7 @@ mod explain;
 mod follow_tags;
 mod guard;
 mod handover;
+mod image_sources;
 mod output;
 mod phases;
 mod plan;

@@ -5,42 +5,37 @@
 //! this beside user data; with `ready.hold-registration` its start, and so that of the agent, ends with the pulls.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::image_sources::Sources;
 use super::phases::Phases;
-use super::{CommandContext, handover};
-use crate::boundary::aws::AwsError;
-use crate::boundary::disk::{DiskError, Mode};
-use crate::boundary::docker::{Layers, PullError, RegistryLogin};
+use super::{CommandContext, LOCK_POLICY};
+use crate::boundary::disk::{DiskError, Lock, Mode};
+use crate::boundary::docker::{Layers, PullError};
 use crate::boundary::kernel::spaces;
 use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::host::agent_config;
-use crate::images::{
-    Failure, ImageReference, LOCK, Login, PULLS, Pull, PullState, Pulls, Reason, configured_login, reason_of,
-};
+use crate::images::{Failure, ImageReference, LOCK, PULLS, Pull, PullState, Pulls, Reason, reason_of};
 use crate::journal;
 use crate::plan::{Expectation, RUN_FOLDER, ReadyConditions};
 use crate::redaction::{self, error_chain};
 use crate::render::{Progress, as_json, document, pulls_json, pulls_text};
-use crate::retry::{AttemptResult, Deadline, Policy, pause_for, until};
+use crate::retry::{AttemptResult, Deadline, Policy, until};
 use crate::verify;
-use crate::watch::seconds;
 
 /// The pauses between attempts: docker may not have started, and a role or an image may arrive late.
 const POLICY: Policy = Policy { first: Duration::from_secs(2), longest: Duration::from_secs(30) };
-/// The limit for one AWS call or request to docker.
-const CALL: Duration = Duration::from_secs(20);
+/// The pauses until the services are read again: user data may name the cluster later.
+const SERVICES_POLICY: Policy = Policy { first: Duration::from_secs(2), longest: Duration::from_secs(10) };
 /// How often the state is stored while docker works.
 const BETWEEN_STORES: Duration = Duration::from_secs(1);
-/// How often the plan is read while it names no cluster.
-const BETWEEN_PLANS: Duration = Duration::from_secs(2);
+/// How long the lock is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The time after the limit for the last state and the output.
 const GRACE: Duration = Duration::from_secs(10);
 /// With less free space no pull begins. In bytes.
@@ -52,68 +47,65 @@ impl CommandContext {
     /// `pull-images`: pulls until docker has all images.
     pub async fn pull_images(self) -> CommandOutput {
         let mut phases = Phases::new(self.start);
-        let _lock = match self.lock_pulls() {
+        let _lock = match self.lock_pulls().await {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => {
                 return CommandOutput::error(Exit::Systemd, "another process pulls the images");
             }
             Err(error) => return CommandOutput::error(Exit::Host, &error_chain(&error)),
         };
+        let expectation = match self.expectation(&mut phases).await {
+            Ok(expectation) => expectation,
+            Err(error) => {
+                let verdict = verify::explained(&self.host_clients, error).await;
+                return self.verdict_output(&document(&verdict, None, &phases.done), verdict.exit());
+            }
+        };
+        let Some(conditions) = expectation.waits_for_images() else {
+            journal::ready("no image is named");
+            return CommandOutput::success("no image is named (`ready.images`, `ready.images-of-services`)\n");
+        };
         let progress = Progress::new(self.shows_progress);
-        loop {
-            let read_at = handover::modified(&self.host_clients.disk);
-            let expectation = match self.expectation(&mut phases).await {
-                Ok(expectation) => expectation,
-                Err(error) => {
-                    let verdict = verify::explained(&self.host_clients, error).await;
-                    return self.verdict_output(&document(&verdict, None, &phases.done), verdict.exit());
-                }
-            };
-            let Some(conditions) = expectation.waits_for_images() else {
-                journal::ready("no image is named");
-                return CommandOutput::success("no image is named (`ready.images`, `ready.images-of-services`)\n");
-            };
-            if !conditions.images.holds_registration {
-                journal::ready("pulling images");
-            }
-            let pulls = self.pull_all(&expectation, conditions, &progress).await;
-            // A run that was made in the meantime may name others.
-            if handover::modified(&self.host_clients.disk) != read_at
-                && self.last_expectation().is_some_and(|new| new.ready != expectation.ready)
-            {
-                continue;
-            }
-            progress.clear();
-            journal::ready(&summary(&pulls));
-            let exit = if pulls.is_complete() { Exit::Done } else { Exit::NotRegistered };
-            let stdout = if self.json { as_json(&pulls_json(&pulls)) } else { pulls_text(&pulls) };
-            return CommandOutput { stdout, stderr: String::new(), exit };
-        }
+        let pulls = self.pull_all(&expectation, conditions, &progress).await;
+        progress.clear();
+        journal::ready(&summary(&pulls));
+        let is_enough = pulls.is_complete() || conditions.allows_after_deadline();
+        let exit = if is_enough { Exit::Done } else { Exit::NotRegistered };
+        let stdout = if self.json { as_json(&pulls_json(&pulls)) } else { pulls_text(&pulls) };
+        CommandOutput { stdout, stderr: String::new(), exit }
     }
 
-    fn lock_pulls(&self) -> Result<crate::boundary::disk::Lock, DiskError> {
-        self.host_clients.disk.create_folder(RUN_FOLDER, 0o755)?;
-        self.host_clients.disk.lock(LOCK)
+    /// Takes the lock. Others take it for a moment to find out whether a process pulls.
+    async fn lock_pulls(&self) -> Result<Lock, DiskError> {
+        let disk = &self.host_clients.disk;
+        disk.create_folder(RUN_FOLDER, 0o755)?;
+        let locked = until(Deadline::after(LOCK_WAIT), LOCK_POLICY, async |_| match disk.lock(LOCK) {
+            Ok(lock) => AttemptResult::Done(lock),
+            Err(error @ DiskError::Busy { .. }) => AttemptResult::Retry(error),
+            Err(error) => AttemptResult::Stop(error),
+        });
+        locked.await.map_err(|gave_up| gave_up.last)
     }
 
     async fn pull_all(&self, expectation: &Expectation, conditions: &ReadyConditions, progress: &Progress) -> Pulls {
         let deadline = Deadline::after(conditions.deadline);
         self.set_deadline(deadline.plus(GRACE));
-        let until = seconds(SystemTime::now()).saturating_add(conditions.deadline.as_secs());
         let images = conditions.images.named.iter().cloned().map(Pull::new).collect();
-        let pulls = Pulls { wanted: conditions.images.clone(), until, images, ..Pulls::default() };
+        let pulls = Pulls { wanted: conditions.images.clone(), images, ..Pulls::default() };
         let work = Work {
             context: self,
-            expectation,
+            sources: Sources::new(self, expectation, deadline),
             deadline,
             progress,
-            config: agent_config(&self.host_clients.disk),
             pulls: RefCell::new(pulls),
             stored_at: Cell::new(None),
-            root: RefCell::new(None),
-            logins: Mutex::default(),
+            folders: RefCell::new(Vec::new()),
         };
+        // Before the unit has started, so that the state of earlier pulls is not read as that of these.
         work.store();
+        if !conditions.images.holds_registration {
+            journal::ready("pulling images");
+        }
         let named = join_all((0..conditions.images.named.len()).map(|index| work.pull(index)));
         let of_services = async {
             if !conditions.images.of_services.is_empty() {
@@ -122,7 +114,7 @@ impl CommandContext {
             }
         };
         join(named, of_services).await;
-        work.pulls.borrow_mut().has_ended = true;
+        work.pulls.borrow_mut().end();
         work.store();
         work.pulls.into_inner()
     }
@@ -131,16 +123,26 @@ impl CommandContext {
 /// The pulls of one set of images.
 struct Work<'w> {
     context: &'w CommandContext,
-    expectation: &'w Expectation,
+    sources: Sources<'w>,
     deadline: Deadline,
     progress: &'w Progress,
-    config: BTreeMap<String, String>,
     pulls: RefCell<Pulls>,
     stored_at: Cell<Option<Instant>>,
-    /// The folder in which docker stores images.
-    root: RefCell<Option<String>>,
-    /// The tokens of ECR, by region. Locked during a call, so that images of the same region share one.
-    logins: Mutex<BTreeMap<String, RegistryLogin>>,
+    /// The folders in which docker stores images.
+    folders: RefCell<Vec<String>>,
+}
+
+/// Why an attempt to pull failed.
+struct Failed {
+    failure: Failure,
+    /// Whether another attempt cannot help.
+    is_final: bool,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Failed {
+        Failed { failure, is_final: false }
+    }
 }
 
 impl Work<'_> {
@@ -150,13 +152,9 @@ impl Work<'_> {
         let start = Instant::now();
         let outcome = until(self.deadline, POLICY, async |_| match self.attempt(index, &image, start).await {
             Ok(()) => AttemptResult::Done(()),
-            Err(failure) => {
+            Err(Failed { failure, is_final }) => {
                 self.note_failure(index, &failure, start);
-                match failure.reason {
-                    // Each attempt would download the layers again.
-                    Reason::NoSpace => AttemptResult::Stop(failure),
-                    _ => AttemptResult::Retry(failure),
-                }
+                if is_final { AttemptResult::Stop(failure) } else { AttemptResult::Retry(failure) }
             }
         })
         .await;
@@ -190,37 +188,54 @@ impl Work<'_> {
         self.store();
     }
 
-    async fn attempt(&self, index: usize, image: &str, start: Instant) -> Result<(), Failure> {
+    async fn attempt(&self, index: usize, image: &str, start: Instant) -> Result<(), Failed> {
         let docker = &self.context.host_clients.docker;
         let Some(reference) = ImageReference::parse(image) else {
-            return Err(Failure { reason: Reason::NotFound, text: "not a valid name of an image".to_owned() });
+            return Err(Failure { reason: Reason::NotFound, text: "not a valid name of an image".to_owned() }.into());
         };
-        let behavior = self.config.get("ECS_IMAGE_PULL_BEHAVIOR").map(String::as_str);
-        if reference.is_fixed() || matches!(behavior, Some("once" | "prefer-cached")) {
-            let has = docker.has_image(image, self.call()).await;
-            if has.map_err(|error| of_docker(&PullError::Docker(error)))? {
-                return Ok(());
-            }
+        // In each attempt: user data may write to the file.
+        let config = agent_config(&self.context.host_clients.disk);
+        let behavior = config.get("ECS_IMAGE_PULL_BEHAVIOR").map(|value| value.trim());
+        if (reference.is_fixed() || matches!(behavior, Some("once" | "prefer-cached")))
+            && self.has_image(&reference).await?
+        {
+            return Ok(());
         }
         self.check_space().await?;
-        let login = self.login(&reference).await?;
+        let login = self.sources.login(&reference, &config).await?;
         let mut on_progress = |layers: &Layers| self.note_progress(index, layers, start);
-        let pulled = docker.pull((reference.name, reference.version), login.as_ref(), self.deadline, &mut on_progress);
-        match pulled.await {
+        let name = (reference.name, reference.version);
+        match docker.pull(name, login.as_ref(), self.deadline, &mut on_progress).await {
             Ok(layers) => {
                 let _ = self.note_progress(index, &layers, start);
-                Ok(())
-            }
-            Err(PullError::Ended) => Err(self.lack_of_space().unwrap_or_else(|| of_docker(&PullError::Ended))),
-            Err(error) => {
-                let failure = of_docker(&error);
-                if failure.reason == Reason::Denied {
-                    // A policy that was attached since the token was made.
-                    self.logins.lock().await.clear();
+                if self.has_image(&reference).await? {
+                    return Ok(());
                 }
-                Err(failure)
+                let text = "docker reports success, and does not have the image".to_owned();
+                Err(Failure { reason: Reason::Other, text }.into())
+            }
+            Err(PullError::Ended) => {
+                let failure = self.lack_of_space().unwrap_or_else(|| of_docker(&PullError::Ended, image));
+                // Another attempt would download the layers again.
+                Err(Failed { failure, is_final: true })
+            }
+            Err(error) => {
+                let mut failure = of_docker(&error, image);
+                if let Some(login) = &login {
+                    failure.text = failure.text.replace(&login.password, redaction::REDACTED);
+                }
+                if failure.reason == Reason::Denied {
+                    self.sources.forget_token(&reference);
+                }
+                Err(failure.into())
             }
         }
+    }
+
+    async fn has_image(&self, reference: &ImageReference<'_>) -> Result<bool, Failure> {
+        let image = reference.with_version();
+        let has = self.context.host_clients.docker.has_image(&image, self.sources.call()).await;
+        has.map_err(|error| of_docker(&PullError::Docker(error), &image))
     }
 
     /// Notes how far an image is. Ends the pull if the space is too small.
@@ -245,14 +260,13 @@ impl Work<'_> {
 
     /// Whether a pull can begin.
     async fn check_space(&self) -> Result<(), Failure> {
-        if self.root.borrow().is_none() {
-            let root = self.context.host_clients.docker.root_folder(self.call()).await;
-            let root = root.map_err(|error| of_docker(&PullError::Docker(error)))?;
-            *self.root.borrow_mut() = Some(root);
+        if self.folders.borrow().is_empty() {
+            let folders = self.context.host_clients.docker.storage_folders(self.sources.call()).await;
+            *self.folders.borrow_mut() = folders.map_err(|error| of_docker(&PullError::Docker(error), ""))?;
         }
-        match self.free() {
-            Some((root, free)) if free < MIN_FREE_BEFORE => Err(no_space(format!(
-                "{} MiB are free on the file system of `{root}`, and a pull begins only with {} MiB",
+        match self.least_free() {
+            Some((folder, free)) if free < MIN_FREE_BEFORE => Err(no_space(format!(
+                "{} MiB are free on the file system of `{folder}`, and a pull begins only with {} MiB",
                 free >> 20,
                 MIN_FREE_BEFORE >> 20
             ))),
@@ -262,73 +276,44 @@ impl Work<'_> {
 
     /// Why the layers that docker downloads do not fit; `None` if they may.
     fn lack_of_space(&self) -> Option<Failure> {
-        let (root, free) = self.free()?;
+        let (folder, free) = self.least_free()?;
         let pulls = self.pulls.borrow();
-        let left: u64 = pulls.images.iter().map(|pull| pull.total_bytes.saturating_sub(pull.bytes)).sum();
+        let pulled = pulls.images.iter().filter(|pull| pull.state == PullState::Pulling);
+        let left: u64 = pulled.map(|pull| pull.total_bytes.saturating_sub(pull.bytes)).sum();
         if free >= MIN_FREE && free >= left {
             return None;
         }
         Some(no_space(format!(
-            "{} MiB are free on the file system of `{root}`, {} MiB of compressed layers are not yet downloaded, and {} MiB must \
-             stay free",
+            "{} MiB are free on the file system of `{folder}`, {} MiB of compressed layers are not yet downloaded, and {} MiB \
+             must stay free",
             free >> 20,
             left >> 20,
             MIN_FREE >> 20
         )))
     }
 
-    fn free(&self) -> Option<(String, u64)> {
-        let root = self.root.borrow().clone()?;
-        let space = spaces(&self.context.host_clients.disk, &[&root]).pop()?;
-        Some((root, space.free_bytes))
-    }
-
-    /// The login for the registry of an image; `None` if the pull is anonymous.
-    async fn login(&self, reference: &ImageReference<'_>) -> Result<Option<RegistryLogin>, Failure> {
-        match reference.login() {
-            Login::Configured => {
-                let login = configured_login(&self.config, reference.registry);
-                Ok(login.map(|(user, password)| RegistryLogin { user, password }))
-            }
-            Login::Ecr { region } => self.token(region).await.map(Some).map_err(|error| of_aws(&error)),
-            Login::EcrPublic => {
-                let token = self.token("").await;
-                // The limits for anonymous pulls are lower, but they need no permission.
-                Ok(token.inspect_err(|error| tracing::debug!(%error, "ECR Public is used anonymously")).ok())
-            }
-        }
-    }
-
-    /// A token of ECR for a region; for an empty one, of ECR Public.
-    async fn token(&self, region: &str) -> Result<RegistryLogin, AwsError> {
-        let mut logins = self.logins.lock().await;
-        if let Some(login) = logins.get(region) {
-            return Ok(login.clone());
-        }
-        let own_region =
-            self.expectation.region.as_deref().unwrap_or(if region.is_empty() { "us-east-1" } else { region });
-        let aws = self.context.host_clients.aws(own_region).await?;
-        let login = match region {
-            "" => aws.ecr_public_login(self.call()).await?,
-            _ => aws.ecr_login(region, self.call()).await?,
-        };
-        logins.insert(region.to_owned(), login.clone());
-        Ok(login)
+    /// The folder of docker with the least free space, in bytes.
+    fn least_free(&self) -> Option<(String, u64)> {
+        let folders = self.folders.borrow();
+        let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+        let spaces = spaces(&self.context.host_clients.disk, &folders).into_iter();
+        spaces.min_by_key(|space| space.free_bytes).map(|space| (space.path, space.free_bytes))
     }
 
     /// Finds the images of the services, and adds those that are not named. Returns their indexes.
     async fn add_images_of_services(&self, services: &[String]) -> std::ops::Range<usize> {
-        let found = until(self.deadline, POLICY, async |_| match self.images_of_services(services).await {
-            Ok(images) => AttemptResult::Done(images),
-            Err(failure) => {
-                if self.pulls.borrow().services.as_ref() != Some(&failure) {
-                    tracing::warn!("the images of the services are not known yet: {}", failure.text);
+        let found =
+            until(self.deadline, SERVICES_POLICY, async |_| match self.sources.images_of_services(services).await {
+                Ok(images) => AttemptResult::Done(images),
+                Err(failure) => {
+                    if self.pulls.borrow().services.as_ref() != Some(&failure) {
+                        tracing::warn!("the images of the services are not known yet: {}", failure.text);
+                    }
+                    self.pulls.borrow_mut().services = Some(failure.clone());
+                    self.store();
+                    AttemptResult::Retry(failure)
                 }
-                self.pulls.borrow_mut().services = Some(failure.clone());
-                self.store();
-                AttemptResult::Retry(failure)
-            }
-        });
+            });
         let found = found.await;
         let mut pulls = self.pulls.borrow_mut();
         let first = pulls.images.len();
@@ -341,41 +326,6 @@ impl Work<'_> {
             }
         }
         first..pulls.images.len()
-    }
-
-    async fn images_of_services(&self, services: &[String]) -> Result<Vec<String>, Failure> {
-        let (region, cluster) = self.region_and_cluster().await?;
-        let aws = self.context.host_clients.aws(&region).await.map_err(|error| of_aws(&error))?;
-        let described = aws.services(&cluster, services, self.call()).await.map_err(|error| of_aws(&error))?;
-        let mut images = Vec::new();
-        for name in services {
-            let Some(service) = described.iter().find(|one| one.name == *name && one.is_active) else {
-                let text = format!("the cluster `{cluster}` has no active service `{name}`");
-                return Err(Failure { reason: Reason::NotFound, text: redaction::line(&text) });
-            };
-            let of_task = aws.task_images(&service.task_definition, self.call()).await;
-            images.extend(of_task.map_err(|error| of_aws(&error))?);
-        }
-        Ok(images)
-    }
-
-    /// Waits until a run names the cluster, which user data may do.
-    async fn region_and_cluster(&self) -> Result<(String, String), Failure> {
-        loop {
-            let new = self.context.last_expectation();
-            let expectation = new.as_ref().unwrap_or(self.expectation);
-            if let (Some(region), Some(cluster)) = (&expectation.region, &expectation.cluster) {
-                return Ok((region.clone(), cluster.clone()));
-            }
-            if self.deadline.passed() {
-                return Err(Failure { reason: Reason::Other, text: "no source names the cluster".to_owned() });
-            }
-            pause_for(BETWEEN_PLANS.min(self.deadline.remaining())).await;
-        }
-    }
-
-    fn call(&self) -> Deadline {
-        self.deadline.earliest(Deadline::after(CALL))
     }
 
     /// Stores the state, and shows it.
@@ -410,15 +360,10 @@ fn no_space(text: String) -> Failure {
     Failure { reason: Reason::NoSpace, text }
 }
 
-fn of_docker(error: &PullError) -> Failure {
+fn of_docker(error: &PullError, image: &str) -> Failure {
     let reason = match error {
-        PullError::Refused(message) => reason_of(message),
+        PullError::Refused(message) => reason_of(message, image),
         _ => Reason::Other,
     };
     Failure { reason, text: redaction::line(&error_chain(error)) }
-}
-
-fn of_aws(error: &AwsError) -> Failure {
-    let reason = if error.is_denied() { Reason::Denied } else { Reason::Other };
-    Failure { reason, text: crate::evidence::task_hold::without_time(error) }
 }

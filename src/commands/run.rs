@@ -16,8 +16,9 @@ use crate::effects::Effects;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::host::pulls;
+use crate::images::{PULLS, Pulls};
 use crate::journal;
-use crate::plan::{Plan, cluster_name};
+use crate::plan::{Expectation, Plan, cluster_name};
 use crate::redaction::error_chain;
 use crate::render::{Progress, VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient, with_heartbeats};
@@ -154,12 +155,22 @@ impl CommandContext {
 
     /// Starts the unit that pulls images, unless all are present. If that fails, the verification reports it.
     async fn start_images(&self, plan: &Plan, systemd: Result<&Systemd, &SystemdError>) {
-        let known = pulls(&self.host_clients.disk);
-        let wanted = plan.expectation.waits_for_images().map(|ready| &ready.images);
-        if known.is_some_and(|pulls| Some(&pulls.wanted) == wanted && pulls.is_complete()) {
+        let disk = &self.host_clients.disk;
+        let known = pulls(disk);
+        if has_images(&plan.expectation, known.as_ref()) {
             return;
         }
-        let started = handover::start_images(&self.host_clients, systemd, self.program.as_deref()).await;
+        let pulls_others = known
+            .as_ref()
+            .is_some_and(|pulls| plan.expectation.waits_for_images().is_none_or(|ready| ready.images != pulls.wanted));
+        // The end of earlier pulls says nothing about these.
+        if (pulls_others || known.is_some_and(|pulls| pulls.has_ended))
+            && let Err(error) = disk.remove(PULLS)
+        {
+            tracing::debug!(error = error_chain(&error), "state of earlier pulls not removed");
+        }
+        let program = self.program.as_deref();
+        let started = handover::start_images(&self.host_clients, systemd, program, pulls_others).await;
         if let Err(error) = started {
             tracing::warn!(error = error_chain(&error), "the images are not pulled: the unit was not started");
         }
@@ -208,14 +219,21 @@ impl CommandContext {
     /// The stored verdict, if the instance was ready in the same cluster and this run changed nothing. Then there is
     /// nothing to verify.
     fn still_ready(&self, plan: &Plan, applied: &Applied) -> Option<VerdictDocument> {
-        if applied.effects != Effects::default() {
+        let disk = &self.host_clients.disk;
+        if applied.effects != Effects::default() || !has_images(&plan.expectation, pulls(disk).as_ref()) {
             return None;
         }
-        let stored = report::stored_or_log(&self.host_clients.disk)?;
+        let stored = report::stored_or_log(disk)?;
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
         let is_same_cluster = name(&stored.cluster) == name(&plan.expectation.cluster);
         (stored.verdict == VerdictState::Ready && is_same_cluster).then_some(stored)
     }
+}
+
+/// Whether docker has the images that are expected, if any are.
+fn has_images(expectation: &Expectation, pulls: Option<&Pulls>) -> bool {
+    let Some(ready) = expectation.waits_for_images() else { return true };
+    pulls.is_some_and(|pulls| pulls.wanted == ready.images && pulls.is_complete())
 }
 
 /// What `run` is doing, for the progress line, `STATUS=`, and the error when time runs out.

@@ -21,7 +21,9 @@ impl CommandContext {
         };
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
         let mut stderr = String::new();
-        let pulls = pulls(&self.host_clients.disk);
+        let wanted = self.last_expectation().and_then(|expected| expected.ready).map(|ready| ready.images);
+        // Those of settings that were removed say nothing.
+        let pulls = pulls(&self.host_clients.disk).filter(|pulls| Some(&pulls.wanted) == wanted.as_ref());
         let mut document = if is_waiting && self.host_clients.disk.is_booted() {
             match verify_unit().await {
                 Ok(unit) if is_running(&unit) => stored,

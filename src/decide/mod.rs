@@ -36,6 +36,11 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     warnings.extend(file_warnings(facts, cluster.is_some(), &ecs_config));
     let units = units::plan(facts, cluster.as_ref().map(|named| named.value.as_str()), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
+    let holds = &settings.ready.hold_registration;
+    if holds.value && ReadyConditions::of(settings).is_none_or(|ready| ready.images.is_empty()) {
+        let text = "`ready.hold-registration` has no effect, because no image is named".to_owned();
+        warnings.push(Warning::new(&warning::HOLD_WITHOUT_IMAGES, text, Some(holds.source.clone())));
+    }
     let follows_file = cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank));
     let early = early::decide(settings, facts, cluster.as_ref(), follows_file, &mut warnings);
     let instance = facts.instance.get();
@@ -54,6 +59,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         window: settings.verify_window.value,
         follows_file,
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
+        registry_auth_error: facts.registry_auth_error.clone(),
         ready: ReadyConditions::of(settings),
         start_tasks: settings.start_tasks.value.clone(),
         follow: derived::follow(settings, facts, &mut warnings),

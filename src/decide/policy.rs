@@ -12,7 +12,7 @@ use crate::ecs_config::{effective, read};
 use crate::images::{ImageReference, Login, WantedImages};
 use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
 use crate::settings::fragment::WRITTEN_TAGS;
-use crate::settings::{Rank, Settings, TagsApi, TagsSettings};
+use crate::settings::{Rank, RemoteValue, Settings, TagsApi, TagsSettings};
 
 /// A statement of an IAM policy document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,6 +56,7 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
     }
+    statements.extend(of_remote_values(&names, settings));
     if let Some(ready) = plan.expectation.waits_for_images() {
         statements.extend(of_images(&names, &ready.images));
     }
@@ -223,6 +224,34 @@ fn of_start_tasks(names: &Names<'_>, definitions: &[String]) -> Statement {
     };
     let resource = definitions.iter().map(arn).collect();
     Statement { resource, ..Statement::new("StartTasksOnTheInstance", &["ecs:StartTask"], "") }
+}
+
+/// The calls of `registry.auth` and `config-from`.
+fn of_remote_values(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
+    let values = [
+        ("ReadTheCredentialsOfRegistries", &settings.registry_auth.value),
+        ("ReadMoreSettings", &settings.config_from.value),
+    ];
+    let statement = |sid: &'static str, value: &RemoteValue| match value {
+        RemoteValue::Secret(arn) | RemoteValue::Parameter(arn) if arn.starts_with("arn:") => {
+            let is_secret = matches!(value, RemoteValue::Secret(_));
+            let action = if is_secret { "secretsmanager:GetSecretValue" } else { "ssm:GetParameter" };
+            Statement::new(sid, &[action], arn.clone())
+        }
+        // The ARN of a secret ends in six random characters.
+        RemoteValue::Secret(name) => {
+            let arn = names.arn("secretsmanager", &format!("secret:{name}-??????"));
+            Statement::new(sid, &["secretsmanager:GetSecretValue"], arn)
+        }
+        RemoteValue::Parameter(name) => {
+            let arn = names.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')));
+            Statement::new(sid, &["ssm:GetParameter"], arn)
+        }
+        RemoteValue::Object { bucket, key } => {
+            Statement::new(sid, &["s3:GetObject"], format!("arn:{}:s3:::{bucket}/{key}", names.partition))
+        }
+    };
+    values.into_iter().filter_map(|(sid, value)| Some(statement(sid, value.as_ref()?))).collect()
 }
 
 /// The calls of `ready.images` and `ready.images-of-services` (Amazon ECR User Guide, "Private repository policies"). The

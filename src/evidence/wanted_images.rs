@@ -16,7 +16,7 @@ pub enum ImageState<'e> {
     Pulling(&'e Pulls),
     /// The pulls have ended, and some are missing.
     Missing(&'e Pulls),
-    /// Nothing is known: the pulls have not begun, or their process has died.
+    /// Nothing is known: the pulls have not begun.
     Unknown,
 }
 
@@ -33,8 +33,8 @@ impl Evidence {
         Some(match pulls {
             Some(pulls) if pulls.is_complete() => ImageState::Complete,
             Some(pulls) if pulls.has_ended => ImageState::Missing(pulls),
-            Some(pulls) if self.observed_at.is_none_or(|now| pulls.is_running(now)) => ImageState::Pulling(pulls),
-            _ => ImageState::Unknown,
+            Some(pulls) => ImageState::Pulling(pulls),
+            None => ImageState::Unknown,
         })
     }
 
@@ -72,7 +72,7 @@ fn why(pull: &Pull) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::Duration;
 
     use super::*;
     use crate::images::{Failure, WantedImages};
@@ -92,39 +92,36 @@ mod tests {
         Evidence {
             expectation: Some(Expectation { ready: Some(ready), ..Expectation::default() }),
             pulls: pulls.map(|pulls| Pulls { wanted: images, ..pulls }),
-            observed_at: Some(UNIX_EPOCH + Duration::from_secs(1000)),
             ..Evidence::default()
         }
     }
 
-    fn pulls(state: PullState, has_ended: bool, until: u64) -> Pulls {
+    fn pulls(state: PullState, has_ended: bool) -> Pulls {
         let images = vec![Pull { state, ..Pull::new("a".into()) }];
-        Pulls { until, has_ended, images, ..Pulls::default() }
+        Pulls { has_ended, images, ..Pulls::default() }
     }
 
     #[test]
     fn only_an_end_with_all_images_is_complete() {
         use PullState::{Absent, Present, Pulling};
-        for (state, has_ended, until, expected) in [
-            (Present, true, 900, "Complete"),
-            (Present, false, 1100, "Pulling"),
-            (Pulling, false, 1100, "Pulling"),
-            (Pulling, false, 970, "Pulling"),
-            (Pulling, false, 969, "Unknown"),
-            (Absent, true, 900, "Missing"),
+        for (state, has_ended, expected) in [
+            (Present, true, "Complete"),
+            (Present, false, "Pulling"),
+            (Pulling, false, "Pulling"),
+            (Absent, true, "Missing"),
         ] {
-            let evidence = evidence(Some(pulls(state, has_ended, until)), true);
+            let evidence = evidence(Some(pulls(state, has_ended)), true);
             let found = format!("{:?}", evidence.image_state().unwrap());
-            assert!(found.starts_with(expected), "{state:?} {has_ended} {until}: {found}");
-            assert_eq!(evidence.held_by_images().is_some(), expected == "Pulling", "{state:?} {has_ended} {until}");
+            assert!(found.starts_with(expected), "{state:?} {has_ended}: {found}");
+            assert_eq!(evidence.held_by_images().is_some(), expected == "Pulling", "{state:?} {has_ended}");
         }
         assert_eq!(evidence(None, true).image_state(), Some(ImageState::Unknown));
-        assert!(evidence(Some(pulls(Pulling, false, 1100)), false).held_by_images().is_none());
+        assert!(evidence(Some(pulls(Pulling, false)), false).held_by_images().is_none());
     }
 
     #[test]
     fn pulls_of_other_settings_say_nothing() {
-        let mut other = evidence(Some(pulls(PullState::Present, true, 900)), false);
+        let mut other = evidence(Some(pulls(PullState::Present, true)), false);
         other.pulls.as_mut().unwrap().wanted.named.push("b".into());
         assert_eq!(other.image_state(), Some(ImageState::Unknown));
         other.expectation.as_mut().unwrap().ready = None;

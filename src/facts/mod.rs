@@ -278,6 +278,8 @@ pub struct Facts {
     pub(crate) tags: Fact<InstanceTags>,
     /// Why a source that might have named the cluster could not be read.
     pub unread: Option<String>,
+    /// Why the credentials that `registry.auth` names could not be read.
+    pub registry_auth_error: Option<String>,
     /// Whether user data mentions the agent's configuration, so that it may write variables of the agent. Examined only
     /// with `units.early`.
     pub user_data_mentions_agent: bool,

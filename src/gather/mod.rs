@@ -7,6 +7,7 @@ mod clusters;
 mod host;
 mod leftovers;
 mod metadata;
+mod remote;
 mod tags;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use crate::ownership;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::{ignored_cluster_tags, merge};
-use crate::settings::{Rank, Settings, Source, Warning, user_data, warning};
+use crate::settings::{Rank, Settings, Source, Sourced, Warning, user_data, warning};
 
 pub use leftovers::leftovers;
 pub use metadata::{InstanceMetadata, tags_by_key};
@@ -97,6 +98,7 @@ pub async fn facts(
     fragments.extend(user_data_settings(&metadata)?);
     let user_data = metadata.user_data;
     let mut facts = Facts {
+        registry_auth_error: None,
         instance: metadata.instance,
         life_cycle: metadata.life_cycle,
         target_state: metadata.target_state,
@@ -107,6 +109,7 @@ pub async fn facts(
         host,
     };
     let mut gathering = Gathering { host_clients, fragments, warnings: Vec::new(), unread, deadline };
+    gathering.add_more_settings(&facts).await?;
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
     metadata::complete(&host_clients.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
@@ -114,6 +117,7 @@ pub async fn facts(
     facts.host.etc_config = host::etc_config(&host_clients.disk)?;
     gathering.fragments[0] = of_earlier_run(&facts.host, id.as_deref());
     gathering.fragments[file_index] = of_ecs_config(&facts.host);
+    gathering.add_registry_auth(&mut facts).await;
     facts.unread = gathering.unread.as_ref().map(|error| crate::redaction::error_chain(error));
     let settings = merge(&gathering.fragments);
     facts.user_data_mentions_agent =
@@ -167,6 +171,39 @@ impl Gathering<'_> {
     async fn aws(&self, facts: &Facts) -> Result<Aws, StageError> {
         let region = facts.instance.get().map(|instance| instance.region.as_str()).unwrap_or_default();
         Ok(self.host_clients.aws(region).await?)
+    }
+
+    /// Adds the settings that `config-from` names.
+    async fn add_more_settings(&mut self, facts: &Facts) -> Result<(), StageError> {
+        let named = merge(&self.fragments).config_from;
+        if named.value.is_some() {
+            let aws = self.aws(facts).await?;
+            self.fragments.push(remote::more_settings(&aws, &named, self.deadline).await?);
+        }
+        Ok(())
+    }
+
+    /// Adds the credentials that `registry.auth` names. If they cannot be read, those that an earlier run wrote are kept, and the
+    /// instance joins.
+    async fn add_registry_auth(&mut self, facts: &mut Facts) {
+        let Sourced { value: Some(value), source } = merge(&self.fragments).registry_auth else { return };
+        let read = match self.aws(facts).await {
+            Ok(aws) => remote::registry_auth(&aws, &value, &source, self.deadline).await,
+            Err(error) => Err(crate::redaction::error_chain(&error)),
+        };
+        let error = match read {
+            Ok(fragment) => return self.fragments.push(fragment),
+            Err(error) => error,
+        };
+        let earlier = |key| ownership::own_value(&facts.host, key);
+        if let (Some(auth_type), Some(data)) = (earlier("ECS_ENGINE_AUTH_TYPE"), earlier("ECS_ENGINE_AUTH_DATA"))
+            && let Ok(kept) = remote::of_agent(&auth_type, &data, &source, &value)
+        {
+            self.fragments.push(kept);
+        }
+        let text = format!("`registry.auth` not read; an earlier value of it is kept: {error}");
+        self.warnings.push(Warning::new(&warning::REGISTRY_AUTH_NOT_READ, text, Some(source)));
+        facts.registry_auth_error = Some(error);
     }
 
     /// Adds the instance tags: from IMDS, or from EC2 if IMDS has none and no higher rank names the cluster.

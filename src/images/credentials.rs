@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::DOCKER_HUB;
+/// The registry that an image name without one means, as docker names it in credentials and in messages.
+pub const DOCKER_HUB: &str = "docker.io";
 
 /// The user and the password for a registry; `None` if the configuration has none for it, or is not valid.
 ///
@@ -26,7 +27,7 @@ pub fn configured_login(config: &BTreeMap<String, String>, registry: &str) -> Op
 }
 
 /// The registry of a key: `https://index.docker.io/v1/` is Docker Hub.
-fn registry_of(key: &str) -> &str {
+pub(super) fn registry_of(key: &str) -> &str {
     let host = key.split_once("://").map_or(key, |(_, rest)| rest);
     match host.split('/').next().unwrap_or(host) {
         "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => DOCKER_HUB,

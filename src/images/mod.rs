@@ -5,19 +5,15 @@
 
 mod credentials;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 
-pub use self::credentials::configured_login;
+pub use self::credentials::{DOCKER_HUB, configured_login};
 
 /// Where the state of the pulls is stored. Below /run, so that it is of this boot.
 pub const PULLS: &str = "/run/ecs-bootstrap/images.json";
 /// The lock of the pulls. The process that holds it writes [`PULLS`].
 pub const LOCK: &str = "/run/ecs-bootstrap/images.lock";
 
-/// The registry that an image name without one means, as docker names it in credentials and in messages.
-pub const DOCKER_HUB: &str = "docker.io";
 /// The registry of ECR Public.
 const ECR_PUBLIC: &str = "public.ecr.aws";
 
@@ -47,8 +43,6 @@ impl WantedImages {
 pub struct Pulls {
     /// What was asked for.
     pub wanted: WantedImages,
-    /// Until when the pulls may take, in seconds since 1970.
-    pub until: u64,
     /// Whether they have ended: each image is present, or `ready.deadline` has passed.
     pub has_ended: bool,
     /// The images, in the order of the settings; those of the services follow.
@@ -119,12 +113,12 @@ impl Pull {
 }
 
 impl Pulls {
-    /// Whether a process pulls the images at this time: they have not ended, and their limit has not passed.
-    pub fn is_running(&self, now: SystemTime) -> bool {
-        /// How long after their limit the pulls may still store their end, in seconds.
-        const GRACE: u64 = 30;
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        !self.has_ended && now <= self.until.saturating_add(GRACE)
+    /// Ends them: what is not present is absent.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+        for pull in self.images.iter_mut().filter(|pull| pull.state == PullState::Pulling) {
+            pull.state = PullState::Absent;
+        }
     }
 
     /// Whether every image is present, and all are known.
@@ -135,7 +129,7 @@ impl Pulls {
 
 /// Sorts what docker or a registry says about a pull that failed. The texts are those of dockerd, of containerd and of the
 /// OCI Distribution Specification ("Error Codes").
-pub fn reason_of(message: &str) -> Reason {
+pub fn reason_of(message: &str, image: &str) -> Reason {
     const NO_SPACE: &[&str] = &["no space left on device"];
     const NOT_FOUND: &[&str] = &[
         "manifest unknown",
@@ -146,9 +140,19 @@ pub fn reason_of(message: &str) -> Reason {
         "cannot be used on this platform",
     ];
     // Before `NOT_FOUND`: Docker Hub says "pull access denied for NAME, repository does not exist or may require 'docker login'".
-    const DENIED: &[&str] =
-        &["denied", "no basic auth credentials", "unauthorized", "authentication required", "403 forbidden"];
-    let message = message.to_lowercase();
+    const DENIED: &[&str] = &[
+        "access denied",
+        "denied: ",
+        "resource is denied",
+        "no basic auth credentials",
+        "unauthorized",
+        "authentication required",
+        "403 forbidden",
+    ];
+    // Neither the name of the image nor the kernel's EACCES is a word of the registry.
+    let name = image.split('@').next().unwrap_or(image);
+    let name = name.rsplit_once(':').map_or(name, |(name, _)| name).to_lowercase();
+    let message = message.to_lowercase().replace(&name, "").replace("permission denied", "");
     let has = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if has(NO_SPACE) {
         Reason::NoSpace
@@ -185,7 +189,7 @@ impl<'i> ImageReference<'i> {
         // The first part is a registry if it has a dot or a port, or is `localhost`.
         let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
         let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if is_host(first) => (first, rest),
+            Some((first, rest)) if is_host(first) => (credentials::registry_of(first), rest),
             _ => (DOCKER_HUB, name),
         };
         let is_valid = name.len() <= MAX_NAME
@@ -194,6 +198,17 @@ impl<'i> ImageReference<'i> {
             && tag.is_none_or(is_tag)
             && digest.is_none_or(is_digest);
         is_valid.then_some(ImageReference { name, version: digest.or(tag).unwrap_or("latest"), registry })
+    }
+
+    /// The name with the version, as docker lists the image.
+    pub fn with_version(&self) -> String {
+        let separator = if self.is_fixed() { '@' } else { ':' };
+        format!("{}{separator}{}", self.name, self.version)
+    }
+
+    /// The registry as docker names it in a login.
+    pub fn server_address(&self) -> &'i str {
+        if self.registry == DOCKER_HUB { "https://index.docker.io/v1/" } else { self.registry }
     }
 
     /// Whether the version is a digest, so that the image never changes.
@@ -282,6 +297,7 @@ mod tests {
             ("nginx", "nginx", "latest", DOCKER_HUB),
             ("nginx:1.27", "nginx", "1.27", DOCKER_HUB),
             ("bitnami/nginx", "bitnami/nginx", "latest", DOCKER_HUB),
+            ("index.docker.io/a/b:1", "index.docker.io/a/b", "1", DOCKER_HUB),
             ("localhost/app:x", "localhost/app", "x", "localhost"),
             ("registry:5000/app", "registry:5000/app", "latest", "registry:5000"),
             ("ghcr.io/a/b-c__d:v1", "ghcr.io/a/b-c__d", "v1", "ghcr.io"),
@@ -354,10 +370,20 @@ mod tests {
             ("no matching manifest for linux/arm64/v8 in the manifest list entries", Reason::NotFound),
             ("docker.io/library/x:1: not found", Reason::NotFound),
             ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", Reason::NoSpace),
+            ("mkdir /var/lib/docker/overlay2/x: permission denied", Reason::Other),
+            ("Get \"https://r/v2/team/denied: app/manifests/1\": EOF", Reason::Other),
+            (
+                "denied: User: arn:aws:sts::1:assumed-role/x is not authorized to perform: ecr:BatchGetImage",
+                Reason::Denied,
+            ),
+            (
+                "error pulling image configuration: download failed after attempts=1: denied: 403 Forbidden",
+                Reason::Denied,
+            ),
             ("toomanyrequests: You have reached your pull rate limit.", Reason::Other),
             ("Get \"https://registry-1.docker.io/v2/\": net/http: request canceled", Reason::Other),
         ] {
-            assert_eq!(reason_of(message), reason, "{message}");
+            assert_eq!(reason_of(message, "team/denied: app"), reason, "{message}");
         }
     }
 }

@@ -34,6 +34,10 @@ pub fn is_secret_name(name: &str) -> bool {
     if let Some(variable) = find(bare(name)) {
         return variable.secret;
     }
+    // The prefix of IAM actions and of `registry.auth`: a name or an action follows.
+    if bare(name) == "secretsmanager" {
+        return false;
+    }
     let name = bare(name).as_bytes();
     // Not `str::contains`, whose preparation takes longer than the search in a short name.
     let contains = |part: &&str| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
@@ -71,6 +75,7 @@ mod tests {
             "ECS_CLUSTER",
             "ECS_ENGINE_AUTH_TYPE",
             "PASSENGER_HOST",
+            "secretsmanager",
         ] {
             assert!(!is_secret_name(name), "{name}");
         }

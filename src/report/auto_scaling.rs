@@ -6,7 +6,7 @@
 //! continues when it has the images of `ready.images`, without them at once: its agent starts only when it leaves the pool.
 
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::client::{GROUP, GroupLaunchHook, SendOutcome, SignalClient, not_waiting};
 use super::signals::signal;
@@ -21,8 +21,8 @@ use crate::retry::{Deadline, pause_for};
 const CALL: Duration = Duration::from_secs(20);
 /// Pause between two requests for the target lifecycle state.
 const TARGET_STATE_INTERVAL: Duration = Duration::from_secs(60);
-/// How long after the start of the verification the pulls of images may begin.
-const PULLS_BEGIN: Duration = Duration::from_secs(60);
+/// Pause between two reads of the state of the images.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// Bounds of the pause between heartbeats. The shortest time-out of a hook is 30 s; an unknown one is treated as that.
 const MIN_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -52,7 +52,6 @@ impl SignalClient {
 
     async fn send_heartbeats_while_hook_waits(&self) {
         let mut is_warmed = false;
-        let images_unknown_until = Deadline::after(PULLS_BEGIN);
         loop {
             let pause = match self.target_state().await {
                 // The instance is not in a group.
@@ -61,11 +60,10 @@ impl SignalClient {
                     Some(pause) => pause,
                     None => return,
                 },
-                Some(state)
-                    if state.starts_with("Warmed:") && !is_warmed && self.pulls_images(images_unknown_until) =>
-                {
-                    self.heartbeat().await;
-                    MIN_PAUSE
+                Some(state) if state.starts_with("Warmed:") && !is_warmed && self.pulls_images() => {
+                    let pause = self.heartbeat().await.unwrap_or(TARGET_STATE_INTERVAL);
+                    self.wait_while_images_are_pulled(pause).await;
+                    Duration::ZERO
                 }
                 Some(state) => {
                     if state.starts_with("Warmed:")
@@ -83,11 +81,18 @@ impl SignalClient {
     }
 
     /// Whether the images of `ready.images` are still being pulled, so that the instance must not be stopped yet.
-    fn pulls_images(&self, unknown_until: Deadline) -> bool {
-        let Some(wanted) = &self.images else { return false };
-        match pulls(&self.host_clients.disk).filter(|pulls| pulls.wanted == *wanted) {
-            Some(pulls) => pulls.is_running(SystemTime::now()),
-            None => !unknown_until.passed(),
+    fn pulls_images(&self) -> bool {
+        match pulls(&self.host_clients.disk) {
+            Some(pulls) => !pulls.has_ended,
+            None => self.images_by.is_some_and(|limit| !limit.passed()),
+        }
+    }
+
+    /// Waits for the end of the pulls, at most for `longest`.
+    async fn wait_while_images_are_pulled(&self, longest: Duration) {
+        let limit = Deadline::after(longest);
+        while !limit.passed() && self.pulls_images() {
+            pause_for(BETWEEN_LOOKS.min(limit.remaining())).await;
         }
     }
 

@@ -12,7 +12,6 @@ use tokio::sync::OnceCell;
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
-use crate::images::WantedImages;
 use crate::plan::{Expectation, SignalTargets};
 use crate::retry::{AttemptResult, Deadline, Policy, until};
 
@@ -40,8 +39,9 @@ pub struct SignalClient {
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
     pub(super) launch_hook: OnceCell<GroupLaunchHook>,
-    /// The images that must be present before the instance is stopped in a warm pool.
-    pub(super) images: Option<WantedImages>,
+    /// Until when the pulls of images may begin, before which the instance must not be stopped in a warm pool; `None` without
+    /// images.
+    pub(super) images_by: Option<Deadline>,
     /// Until when the signals of the verdict are retried; `None` before there is a verdict.
     pub(super) until: Cell<Option<Deadline>>,
 }
@@ -109,7 +109,7 @@ impl SignalClient {
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
             launch_hook: OnceCell::new(),
-            images: expectation.waits_for_images().map(|ready| ready.images.clone()),
+            images_by: expectation.waits_for_images().map(|ready| Deadline::after(ready.deadline)),
             until: Cell::new(None),
         })
     }

@@ -8,6 +8,8 @@ mod document;
 pub mod fragment;
 pub mod merge;
 pub mod precedence;
+pub mod registry_auth;
+mod remote;
 pub mod schema;
 mod secret;
 mod source;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use precedence::Rank;
+pub use remote::RemoteValue;
 pub use secret::Secret;
 pub use source::{EARLIER, Source, Sourced};
 pub use warning::Warning;
@@ -229,6 +232,10 @@ pub struct Settings {
     pub derive: Derive,
     /// What must be true before the instance takes tasks.
     pub ready: ReadySettings,
+    /// The secret or the parameter with the credentials of registries.
+    pub registry_auth: Sourced<Option<RemoteValue>>,
+    /// The object or the parameter with more settings.
+    pub config_from: Sourced<Option<RemoteValue>>,
     /// The task definitions of which a task is started when the instance is ready.
     pub start_tasks: Sourced<Vec<String>>,
     /// What is observed after the verification.
@@ -271,6 +278,8 @@ impl Default for Settings {
                 attributes: default("derive.attributes", Vec::new()),
                 attributes_follow: default("derive.attributes-follow", false),
             },
+            registry_auth: default("registry.auth", None),
+            config_from: default("config-from", None),
             ready: ReadySettings {
                 daemons: default("ready.daemons", Daemons::None),
                 attributes: default("ready.attributes", ReadyAttributes::default()),

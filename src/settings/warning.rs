@@ -78,12 +78,18 @@ warnings! {
     EARLY_START: "early-start",
         "`units.early` and the agent's unit in `/etc/systemd/system` do not fit together, or that unit is out of date.",
         "Run the command in the text; see [Early start](../explanation/boot-order.md#early-start).";
+    HOLD_WITHOUT_IMAGES: "hold-without-images",
+        "`ready.hold-registration` has no effect, because no image is named.",
+        "Name images in `ready.images` or `ready.images-of-services`, or remove the setting.";
     METADATA_UNKNOWN: "metadata-unknown",
         "Only `plan` prints it: a source that may name a cluster could not be read, so on the instance the plan may differ.",
         "Run `plan` on an instance, or make the instance metadata reachable.";
     PLAIN_ENDPOINT: "plain-endpoint",
         "A variable `AWS_ENDPOINT_URL...` sends signed requests to another host over plain HTTP.",
         "Use `https://`. With `--https-only` it is an error.";
+    REGISTRY_AUTH_NOT_READ: "registry-auth-not-read",
+        "The credentials that `registry.auth` names could not be read or used. Those that an earlier run wrote are kept.",
+        "`ecs-bootstrap explain registry-auth-not-read`.";
     TAG_REFUSED: "tag-refused",
         "A tag is ignored: tags may not set this variable, or `tags.settings` or `tags.cluster` does not allow it.",
         "Set the value in a file, or allow it; see [Agent variables that a tag can set](settings.md#agent-variables-that-a-tag-can-set).";

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::logs::modified;
 use super::observe::Observer;
 use super::requests::Probing;
 use super::schedule::{Observation, Probe, Schedule};
@@ -12,7 +11,7 @@ use crate::boundary::aws::AwsError;
 use crate::evidence::task_hold::{TaskHold, without_time};
 use crate::evidence::{AttributeState, Evidence, ImageState};
 use crate::host::{followed_tags_of_this_boot, gpu_devices, pulls};
-use crate::images::{PULLS, PullState};
+use crate::images::PullState;
 use crate::readiness::{has_attributes, has_images, registered, takes_tasks};
 use crate::retry::Deadline;
 
@@ -60,15 +59,11 @@ fn listed(names: &[&str]) -> String {
 }
 
 impl<'a> Observer<'a> {
-    /// Reads the state of the pulls, if images are waited for and it has changed. Returns whether it has.
+    /// Reads the state of the pulls, if images are waited for. Returns whether it has changed.
     pub(super) fn read_pulls(&mut self) -> bool {
         let waits = self.evidence.expectation.as_ref().is_some_and(|one| one.waits_for_images().is_some());
         if !waits {
             return std::mem::take(&mut self.evidence.pulls).is_some();
-        }
-        let modified = modified(&self.host_clients.disk, PULLS);
-        if std::mem::replace(&mut self.pulls_read, modified) == modified && self.evidence.pulls.is_some() {
-            return false;
         }
         let pulls = pulls(&self.host_clients.disk);
         let is_new = pulls != self.evidence.pulls;

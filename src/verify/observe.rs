@@ -60,7 +60,6 @@ pub(super) struct Observer<'a> {
     answered: Vec<Probe>,
     pub(super) containers: ContainerRuns,
     pub(super) hold: HoldState,
-    pub(super) pulls_read: Option<SystemTime>,
 }
 
 impl<'a> Observer<'a> {
@@ -105,7 +104,6 @@ impl<'a> Observer<'a> {
             answered: Vec::new(),
             containers: ContainerRuns::default(),
             hold,
-            pulls_read: None,
         }
     }
 

@@ -67,6 +67,8 @@ fn each_setting_adds_the_statements_that_it_needs() {
         ),
         ("ready.attributes=zone", &[]),
         ("ready.attributes=auto,zone", &["ReadWhetherTrunkingIsOn"]),
+        ("registry.auth=secretsmanager:team/hub", &["ReadTheCredentialsOfRegistries"]),
+        ("config-from=none", &[]),
         ("ready.images=nginx:1", &[]),
         ("ready.images=public.ecr.aws/nginx/nginx:1", &["LogInToThePublicRegistry"]),
         ("ready.images=111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app:1", &["LogInToRegistries", "PullImages"]),

@@ -62,6 +62,8 @@ mod metadata_tags;
 mod plan;
 /// Files like those in public repositories.
 mod public_files;
+/// `registry.auth` and `config-from`: values outside of the host.
+mod remote_values;
 /// `run`, from metadata to a registered instance.
 mod run;
 /// The scenarios of `tests/try`.

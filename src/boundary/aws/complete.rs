@@ -9,12 +9,12 @@
 pub(super) const DEPTH: usize = 64;
 
 /// Whether the bytes are one complete document. An empty body is complete, because some calls return only a status. A
-/// body that is neither XML nor JSON counts as complete; the parser rejects it.
+/// body that is neither XML nor a JSON object, as an object of S3, counts as complete; the parser rejects it.
 pub fn is_complete(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     match body.first() {
         Some(b'<') => xml(body).is_some(),
-        Some(b'{' | b'[') => serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok(),
+        Some(b'{') => serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok(),
         _ => true,
     }
 }

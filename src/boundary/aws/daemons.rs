@@ -118,13 +118,15 @@ impl Aws {
         Ok(task_requirements(&answer["taskDefinition"]))
     }
 
-    /// The images of the containers of a task definition: `ecs:DescribeTaskDefinition`.
+    /// The images of the containers of a task definition: `ecs:DescribeTaskDefinition`. Those with `repositoryCredentials` are left
+    /// out, because only the task execution role can read that secret.
     pub async fn task_images(&self, arn: &str, deadline: Deadline) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let body = json!({"taskDefinition": arn});
         let answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
         let containers = items(&answer["taskDefinition"]["containerDefinitions"]);
-        Ok(containers.map(|container| text(&container["image"])).filter(|image| !image.is_empty()).collect())
+        let own = containers.filter(|container| container["repositoryCredentials"].is_null());
+        Ok(own.map(|container| text(&container["image"])).filter(|image| !image.is_empty()).collect())
     }
 
     /// Whether an instance matches all expressions of the cluster query language: `ecs:ListContainerInstances`. `None` if ECS

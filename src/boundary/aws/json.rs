@@ -34,7 +34,7 @@ impl Aws {
         let action = operation.rsplit(':').next().unwrap_or(operation);
         let target = format!("{}.{action}", service.target);
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
-        let content = Content { headers: &headers, body: &body.to_string() };
+        let content = Content { method: "POST", path: "/", headers: &headers, body: &body.to_string() };
         let read = move |response: &HttpResponse| read_answer(response, member);
         self.send_signed(service.service, region, operation, content, read, deadline).await
     }

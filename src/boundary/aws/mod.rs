@@ -22,6 +22,7 @@ mod message;
 mod query;
 mod raw_json;
 mod registry_login;
+mod remote_values;
 mod response_body;
 mod revisions;
 mod service;
@@ -51,6 +52,7 @@ pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 pub use http::usable_certificates;
 pub use message::Message;
 pub use query::is_query_answer;
+pub use remote_values::is_absent;
 pub use signals::{LaunchHook, MetricUnit, MetricValue};
 pub use tasks::{LogLine, LogPage, LogPlace};
 

@@ -70,7 +70,7 @@ impl Aws {
         let action = operation.rsplit(':').next().unwrap_or(operation);
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action).append_pair("Version", service.version).extend_pairs(parameters);
-        let content = Content { headers: &[FORM], body: &form.finish() };
+        let content = Content { method: "POST", path: "/", headers: &[FORM], body: &form.finish() };
         let read = move |response: &HttpResponse| read_answer(response, expected, service.texts);
         self.send_signed(service.service, None, operation, content, read, deadline).await
     }
@@ -101,6 +101,16 @@ fn read_answer(
 fn error_answer(tree: XmlElement) -> ErrorAnswer {
     let mut meta = ErrorMetadata::builder();
     if let Some(error) = tree.all(&["Error"]).first() {
+        meta = meta.code(error.text("Code")).message(error.text("Message"));
+    }
+    ErrorAnswer(meta.build())
+}
+
+/// The error of S3, which has `Error` as its root.
+pub(super) fn s3_error(body: &[u8]) -> ErrorAnswer {
+    let error = read(body, &[]).unwrap_or_default();
+    let mut meta = ErrorMetadata::builder();
+    if error.name == "Error" {
         meta = meta.code(error.text("Code")).message(error.text("Message"));
     }
     ErrorAnswer(meta.build())

@@ -10,7 +10,6 @@ use super::json::JsonService;
 use super::response_body::BrokenAnswer;
 use super::service::{EndpointName, Service};
 use super::{Aws, AwsError, AwsErrorKind, Chain};
-use crate::boundary::docker::RegistryLogin;
 use crate::retry::Deadline;
 
 /// Amazon ECR.
@@ -29,15 +28,15 @@ const ECR_PUBLIC: JsonService = JsonService {
 };
 
 impl Aws {
-    /// A login for the private registries of a region, of all accounts that allow the role: `ecr:GetAuthorizationToken`.
-    pub async fn ecr_login(&self, region: &str, deadline: Deadline) -> Result<RegistryLogin, AwsError> {
+    /// User and password for the private registries of a region, of all accounts that allow the role: `ecr:GetAuthorizationToken`.
+    pub async fn ecr_login(&self, region: &str, deadline: Deadline) -> Result<(String, String), AwsError> {
         const OPERATION: &str = "ecr:GetAuthorizationToken";
         let answer = self.json(ECR, Some(region), OPERATION, &json!({}), Some("authorizationData"), deadline).await?;
         login(OPERATION, &answer["authorizationData"][0])
     }
 
-    /// A login for ECR Public: `ecr-public:GetAuthorizationToken`, which needs `sts:GetServiceBearerToken` too.
-    pub async fn ecr_public_login(&self, deadline: Deadline) -> Result<RegistryLogin, AwsError> {
+    /// User and password for ECR Public: `ecr-public:GetAuthorizationToken`, which needs `sts:GetServiceBearerToken` too.
+    pub async fn ecr_public_login(&self, deadline: Deadline) -> Result<(String, String), AwsError> {
         const OPERATION: &str = "ecr-public:GetAuthorizationToken";
         let answer = self.json(ECR_PUBLIC, None, OPERATION, &json!({}), Some("authorizationData"), deadline).await?;
         login(OPERATION, &answer["authorizationData"])
@@ -45,11 +44,11 @@ impl Aws {
 }
 
 /// The token is `USER:PASSWORD` in base64 (Amazon ECR API Reference, "AuthorizationData").
-fn login(operation: &'static str, data: &Value) -> Result<RegistryLogin, AwsError> {
+fn login(operation: &'static str, data: &Value) -> Result<(String, String), AwsError> {
     let token = data["authorizationToken"].as_str().unwrap_or_default();
     let pair = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     match pair.split_once(':').filter(|(user, password)| !user.is_empty() && !password.is_empty()) {
-        Some((user, password)) => Ok(RegistryLogin { user: user.to_owned(), password: password.to_owned() }),
+        Some((user, password)) => Ok((user.to_owned(), password.to_owned())),
         None => {
             let source = Some(Chain::of(&BrokenAnswer::MissingMember { member: "authorizationToken" }));
             let kind = AwsErrorKind::InvalidResponse;
@@ -66,7 +65,7 @@ mod tests {
     fn a_token_is_a_user_and_a_password() {
         let data = |token: &str| json!({"authorizationToken": STANDARD.encode(token), "proxyEndpoint": "https://x"});
         let found = login("ecr:GetAuthorizationToken", &data("AWS:hunter:2")).unwrap();
-        assert_eq!((found.user.as_str(), found.password.as_str()), ("AWS", "hunter:2"));
+        assert_eq!((found.0.as_str(), found.1.as_str()), ("AWS", "hunter:2"));
         for broken in
             [json!(null), json!({}), json!({"authorizationToken": "%%"}), data("AWS"), data(":x"), data("AWS:")]
         {

@@ -9,7 +9,10 @@ use std::time::SystemTime;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningParams, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
 use aws_sigv4::sign::v4;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
@@ -46,6 +49,8 @@ pub(super) enum EndpointName {
     RegionalFipsInGovCloud(&'static str),
     /// The first name takes the place of `ecs`; the second one for FIPS and dual stack.
     RegionalOr(&'static str, &'static str),
+    /// `s3`; with dual stack, in the domain of the usual endpoints (Amazon S3 User Guide, "Dual-stack endpoints").
+    S3,
     /// A function from a region to the host of its partition and the region of the signature.
     Global(fn(&str) -> (&'static str, &'static str)),
 }
@@ -58,8 +63,12 @@ struct Destination {
     region: String,
 }
 
-/// The headers and the body of a request.
+/// A request.
+#[derive(Clone, Copy)]
 pub(super) struct Content<'a> {
+    pub(super) method: &'static str,
+    /// The path, encoded.
+    pub(super) path: &'a str,
     pub(super) headers: &'a [(&'static str, &'a str)],
     pub(super) body: &'a str,
 }
@@ -100,7 +109,7 @@ impl Aws {
         self.call(operation, deadline, async |clients| {
             let request = signed(clients, service.signing_name, &destination, &content).await;
             let request = request.map_err(SdkError::construction_failure)?;
-            send_once(clients, "POST", &destination.url, request, read).await
+            send_once(clients, content.method, &destination.url, request, read).await
         })
         .await
     }
@@ -131,7 +140,8 @@ impl Aws {
             match host.strip_prefix("ecs").filter(|rest| rest.starts_with(['.', '-'])) {
                 Some(rest) => {
                     let rest = service.host_rest(rest);
-                    format!("https://{}{}", service.host_prefix(rest), rest.replace(&own_region, wanted))
+                    let tail = service.host_tail(rest).replace(&own_region, wanted);
+                    format!("https://{}{tail}", service.host_prefix(rest))
                 }
                 None => format!("https://{}.{wanted}.amazonaws.com", service.host_prefix("")),
             }
@@ -152,7 +162,21 @@ impl Service {
                     usual
                 }
             }
-            EndpointName::Global(_) => self.signing_name,
+            EndpointName::S3 if rest.starts_with("-fips") && rest.contains(".api.") => "s3-fips.dualstack",
+            EndpointName::S3 if rest.contains(".api.") => "s3.dualstack",
+            EndpointName::S3 if rest.starts_with("-fips") => "s3-fips",
+            EndpointName::S3 | EndpointName::Global(_) => self.signing_name,
+        }
+    }
+
+    /// What follows the prefix.
+    fn host_tail(self, rest: &str) -> String {
+        match self.endpoint {
+            EndpointName::S3 => rest
+                .trim_start_matches("-fips")
+                .replace(".api.amazonwebservices.com.cn", ".amazonaws.com.cn")
+                .replace(".api.aws", ".amazonaws.com"),
+            _ => rest.to_owned(),
         }
     }
 
@@ -173,20 +197,27 @@ async fn signed(
 ) -> Result<HttpRequest, BoxError> {
     let provider = clients.config.credentials_provider().ok_or("no credentials provider")?;
     let identity = provider.provide_credentials().await?.into();
+    let mut settings = SigningSettings::default();
+    if signing_name == "s3" {
+        // Amazon S3 API Reference, "Signature Calculations for the Authorization Header".
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    }
     let parameters: SigningParams<'_> = v4::SigningParams::builder()
         .identity(&identity)
         .region(&destination.region)
         .name(signing_name)
         .time(SystemTime::now())
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()?
         .into();
-    let uri = format!("{}/", destination.url);
+    let uri = format!("{}{}", destination.url, content.path);
     let body = SignableBody::Bytes(content.body.as_bytes());
-    let signable = SignableRequest::new("POST", &uri, content.headers.iter().copied(), body)?;
+    let signable = SignableRequest::new(content.method, &uri, content.headers.iter().copied(), body)?;
     let (instructions, _) = sign(signable, &parameters)?.into_parts();
     let mut request = HttpRequest::new(SdkBody::from(content.body));
-    request.set_uri("/")?;
+    request.set_uri(content.path)?;
     for (name, value) in content.headers {
         request.headers_mut().insert(*name, (*value).to_owned());
     }
@@ -275,6 +306,21 @@ mod tests {
         );
         assert_eq!(service.host_prefix("-fips.us-east-1.amazonaws.com"), "ecr");
         assert_eq!(service.host_prefix(".us-east-1.api.aws"), "ecr");
+    }
+
+    #[test]
+    fn s3_has_its_own_names_for_dual_stack() {
+        let service = Service { id: "S3", signing_name: "s3", endpoint: EndpointName::S3 };
+        for (rest, expected) in [
+            (".eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"),
+            ("-fips.us-east-1.amazonaws.com", "s3-fips.us-east-1.amazonaws.com"),
+            (".eu-west-1.api.aws", "s3.dualstack.eu-west-1.amazonaws.com"),
+            ("-fips.us-gov-west-1.api.aws", "s3-fips.dualstack.us-gov-west-1.amazonaws.com"),
+            (".cn-north-1.amazonaws.com.cn", "s3.cn-north-1.amazonaws.com.cn"),
+            (".cn-north-1.api.amazonwebservices.com.cn", "s3.dualstack.cn-north-1.amazonaws.com.cn"),
+        ] {
+            assert_eq!(format!("{}{}", service.host_prefix(rest), service.host_tail(rest)), expected, "{rest}");
+        }
     }
 
     #[test]

@@ -10,8 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use reqwest::Url;
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Docker, DockerError};
 use crate::boundary::local_http::{LocalError, classify};
@@ -30,6 +29,8 @@ pub struct RegistryLogin {
     pub user: String,
     /// The password, or the token.
     pub password: String,
+    /// The registry as docker names it: its host, or `https://index.docker.io/v1/`.
+    pub server_address: String,
 }
 
 impl std::fmt::Debug for RegistryLogin {
@@ -46,27 +47,6 @@ pub struct Layers(BTreeMap<String, Layer>);
 struct Layer {
     downloaded: u64,
     total: u64,
-}
-
-/// A line of docker's answer.
-#[derive(Debug, Deserialize)]
-struct Line {
-    #[serde(default)]
-    id: String,
-    #[serde(default)]
-    status: String,
-    #[serde(default, rename = "progressDetail")]
-    detail: Option<Detail>,
-    #[serde(default)]
-    error: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Detail {
-    #[serde(default)]
-    current: Option<u64>,
-    #[serde(default)]
-    total: Option<u64>,
 }
 
 /// Why a pull failed.
@@ -100,18 +80,27 @@ impl Layers {
         self.0.values().map(|layer| layer.total).sum()
     }
 
+    /// Whether docker has downloaded all layers that it has begun, and now unpacks them.
+    fn is_unpacking(&self) -> bool {
+        self.total() > 0 && self.downloaded() == self.total()
+    }
+
     /// Adds what a line says about a layer.
-    fn note(&mut self, line: &Line) {
-        if line.status == "Download complete" {
-            if let Some(layer) = self.0.get_mut(&line.id) {
-                layer.downloaded = layer.total;
+    fn note(&mut self, line: &Value) {
+        let id = line["id"].as_str().unwrap_or_default();
+        match line["status"].as_str() {
+            Some("Download complete") => {
+                if let Some(layer) = self.0.get_mut(id) {
+                    layer.downloaded = layer.total;
+                }
             }
-        } else if line.status == "Downloading"
-            && let Some(Detail { current: Some(current), total }) = line.detail
-        {
-            let layer = self.0.entry(line.id.clone()).or_default();
-            layer.downloaded = layer.downloaded.max(current);
-            layer.total = layer.total.max(total.unwrap_or(current));
+            Some("Downloading") => {
+                let Some(current) = line["progressDetail"]["current"].as_u64() else { return };
+                let layer = self.0.entry(id.to_owned()).or_default();
+                layer.downloaded = layer.downloaded.max(current);
+                layer.total = layer.total.max(line["progressDetail"]["total"].as_u64().unwrap_or(current));
+            }
+            _ => {}
         }
     }
 }
@@ -129,17 +118,21 @@ impl Docker {
         url.query_pairs_mut().extend_pairs([("fromImage", name), ("tag", version)]);
         let mut request = self.client.post(url);
         if let Some(login) = login {
-            let registry = name.split('/').next().unwrap_or_default();
-            let login = json!({"username": login.user, "password": login.password, "serveraddress": registry});
+            let login =
+                json!({"username": login.user, "password": login.password, "serveraddress": login.server_address});
             request = request.header("x-registry-auth", URL_SAFE.encode(login.to_string()));
         }
-        let soon = || deadline.earliest(Deadline::after(MAX_SILENCE));
+        // Some versions of docker report nothing while they unpack.
+        let soon = |layers: &Layers| {
+            if layers.is_unpacking() { deadline } else { deadline.earliest(Deadline::after(MAX_SILENCE)) }
+        };
         let late = || if deadline.passed() { PullError::Late } else { PullError::Silent(MAX_SILENCE) };
         let failed = |error| PullError::Docker(self.error("/images/create", classify(error)));
-        let mut response = within(soon(), request.send()).await.map_err(|_| late())?.map_err(failed)?;
+        let mut response =
+            within(soon(&Layers::default()), request.send()).await.map_err(|_| late())?.map_err(failed)?;
         let is_success = response.status().is_success();
         let (mut layers, mut rest) = (Layers::default(), Vec::new());
-        while let Some(chunk) = within(soon(), response.chunk()).await.map_err(|_| late())?.map_err(failed)? {
+        while let Some(chunk) = within(soon(&layers), response.chunk()).await.map_err(|_| late())?.map_err(failed)? {
             rest.extend_from_slice(&chunk);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n').filter(|_| is_success) {
                 let line: Vec<u8> = rest.drain(..=end).collect();
@@ -170,28 +163,28 @@ impl Docker {
         }
     }
 
-    /// The folder in which docker stores images; that of its package if docker does not name one.
-    pub async fn root_folder(&self, deadline: Deadline) -> Result<String, DockerError> {
+    /// The folders in which docker stores images: its own, and that of containerd if it manages them.
+    pub async fn storage_folders(&self, deadline: Deadline) -> Result<Vec<String>, DockerError> {
         const DEFAULT: &str = "/var/lib/docker";
-        #[derive(Deserialize)]
-        struct Info {
-            #[serde(default, rename = "DockerRootDir")]
-            root: String,
+        const CONTAINERD: &str = "/var/lib/containerd";
+        let (path, status, body) = self.get(&["info"], &[], deadline).await?;
+        if status != reqwest::StatusCode::OK {
+            return Err(DockerError::Status { path, status: status.as_u16() });
         }
-        match self.get(&["info"], &[], deadline).await? {
-            (path, reqwest::StatusCode::OK, body) => serde_json::from_slice::<Info>(&body)
-                .map(|info| if info.root.starts_with('/') { info.root } else { DEFAULT.to_owned() })
-                .map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) }),
-            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
-        }
+        let info: Value =
+            serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })?;
+        let root = info["DockerRootDir"].as_str().filter(|root| root.starts_with('/')).unwrap_or(DEFAULT);
+        let uses_containerd = info["DriverStatus"].to_string().contains("io.containerd.snapshotter");
+        Ok([Some(root), uses_containerd.then_some(CONTAINERD)].into_iter().flatten().map(str::to_owned).collect())
     }
 }
 
 /// Reads a line. A line that is not JSON is ignored: only an error matters.
 fn note_line(line: &[u8], layers: &mut Layers) -> Result<(), PullError> {
-    let Ok(line) = serde_json::from_slice::<Line>(line) else { return Ok(()) };
-    if let Some(error) = line.error {
-        return Err(PullError::Refused(error));
+    let Ok(line) = serde_json::from_slice::<Value>(line) else { return Ok(()) };
+    // `error` is the older form (Docker Engine API, "Create an image").
+    if let Some(error) = line["errorDetail"]["message"].as_str().or(line["error"].as_str()) {
+        return Err(PullError::Refused(error.to_owned()));
     }
     layers.note(&line);
     Ok(())
@@ -199,7 +192,7 @@ fn note_line(line: &[u8], layers: &mut Layers) -> Result<(), PullError> {
 
 /// The message of an error answer.
 fn message_of(body: &[u8], status: u16) -> String {
-    let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
     json["message"].as_str().map_or_else(|| format!("status {status}"), str::to_owned)
 }
 
@@ -217,7 +210,7 @@ mod tests {
             steps.push((layers.downloaded(), layers.total()));
             ControlFlow::Continue(())
         };
-        let login = RegistryLogin { user: "AWS".into(), password: "hunter2".into() };
+        let login = RegistryLogin { user: "AWS".into(), password: "hunter2".into(), server_address: "r".into() };
         let docker = Docker::new(socket);
         let outcome = run(docker.pull(("a/b", "1"), Some(&login), soon(), &mut note));
         (outcome, steps)
@@ -247,9 +240,10 @@ mod tests {
     fn an_error_in_the_answer_is_the_error_of_the_pull() {
         for (answer, expected) in [
             (
-                "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"x\"}\n{\"errorDetail\":{\"message\":\"no space left\"},\"error\":\"no space left\"}",
+                "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"x\"}\n{\"errorDetail\":{\"message\":\"no space left\"},\"progressDetail\":{\"total\":-1},\"id\":null}",
                 "docker reports: no space left",
             ),
+            ("HTTP/1.1 200 OK\r\n\r\n{\"error\":\"EOF\"}\n{\"status\":\"x\"}\n", "docker reports: EOF"),
             (
                 "HTTP/1.1 404 Not Found\r\nContent-Length: 33\r\n\r\n{\"message\":\"manifest not found\"}\n",
                 "docker reports: manifest not found",
@@ -264,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_password_is_not_in_the_debug_form() {
-        let login = RegistryLogin { user: "AWS".into(), password: "hunter2".into() };
+        let login = RegistryLogin { user: "AWS".into(), password: "hunter2".into(), server_address: "r".into() };
         assert!(!format!("{login:?}").contains("hunter2"));
     }
 }

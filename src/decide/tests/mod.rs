@@ -58,6 +58,7 @@ impl Case {
             target_state: Fact::Known(None),
             tags: Fact::Known(InstanceTags { place: "IMDS", tags: BTreeMap::new() }),
             unread: None,
+            registry_auth_error: None,
             user_data_mentions_agent: false,
             clusters: None,
             host,

@@ -66,6 +66,8 @@ const MAX_WARNED: usize = 20;
 /// The most variables unknown to the agent. More are an error: no `ecs.config` needs that many, and each goes into
 /// `plan.json`.
 const MAX_UNKNOWN: usize = 500;
+/// The most items of an array that an error shows.
+const MAX_SHOWN: usize = 5;
 /// The longest name of a variable, in bytes. The longest one of the agent has 51.
 const MAX_NAME_LENGTH: usize = 64;
 
@@ -223,6 +225,26 @@ impl Fragment {
         Fragment { entries: entries.collect(), ..Fragment::default() }
     }
 
+    /// Takes the variables of a text as `ecs.config` that is not on this host, with the rank of the administrator's files.
+    pub fn from_remote_ecs_config<'a>(
+        keys: impl IntoIterator<Item = (&'a str, &'a str)>,
+        place: &str,
+    ) -> Result<Fragment, SettingsError> {
+        let pairs = keys.into_iter().map(|(key, value)| {
+            let value = if key == "ECS_CLUSTER" { value.trim() } else { value };
+            (format!("agent.{key}"), value, Source::new(Rank::Config, place, redaction::name(key, is_of_key)))
+        });
+        Fragment::from_pairs(pairs)
+    }
+
+    /// Takes variables of the agent from one source.
+    pub fn from_variables<'a>(
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+        source: &Source,
+    ) -> Result<Fragment, SettingsError> {
+        Fragment::from_pairs(variables.into_iter().map(|(key, value)| (format!("agent.{key}"), value, source.clone())))
+    }
+
     /// Takes the cluster of an option or an environment variable of an earlier run, which `written.json` records.
     pub fn from_earlier(cluster: String, rank: Rank, key: &str) -> Fragment {
         let source = Source::new(rank, EARLIER, key);
@@ -358,7 +380,11 @@ fn shown(raw: &Raw) -> String {
         Raw::Text(text) => format!("`{}`", redaction::name(text, |c| !"={}@".contains(c)).escape_debug()),
         Raw::Bool(value) => format!("`{value}`"),
         Raw::Integer(value) => format!("`{value}`"),
-        Raw::List(_) => "an array".to_owned(),
+        Raw::List(items) => {
+            let first: Vec<String> = items.iter().take(MAX_SHOWN).map(shown).collect();
+            let more = if items.len() > MAX_SHOWN { ", ..." } else { "" };
+            format!("the array [{}{more}]", first.join(", "))
+        }
         Raw::Table(_) => "a table".to_owned(),
         Raw::Other(type_name) => (*type_name).to_owned(),
     }

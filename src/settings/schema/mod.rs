@@ -10,8 +10,9 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, attributes, boolean, cluster, daemons, definitions, duration, images, name, prefix, reserved_memory,
-    services, switch, tag_pairs, tags_api, tags_cluster, tags_settings, texts, url, window,
+    at_deadline, attributes, boolean, cluster, config_from, daemons, definitions, duration, images, name, prefix,
+    registry_auth, reserved_memory, services, switch, tag_pairs, tags_api, tags_cluster, tags_settings, texts, url,
+    window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -276,6 +277,21 @@ pub static ALL: &[Setting] = &[
         "`fail` or `allow`",
         "what happens if a daemon does not run, or an attribute or an image is missing at `ready.deadline`: the verdict is a \
          failure and with `ready.daemons` no tasks are allowed, or the instance is ready with a note"
+    ),
+    setting!(
+        "registry.auth",
+        registry_auth,
+        registry_auth,
+        "`none`, or a secret or a parameter: an ARN, `secretsmanager:NAME` or `ssm:NAME`",
+        "the credentials of registries, as docker's document with `auths`; they are written to `ecs.config` as \
+         ECS_ENGINE_AUTH_DATA, at each boot anew"
+    ),
+    setting!(
+        "config-from",
+        config_from,
+        config_from,
+        "`none`, or `s3://BUCKET/KEY`, `ssm:NAME` or the ARN of a parameter",
+        "more settings, with the rank of /etc/ecs-bootstrap: a text as `ecs.config`, or settings if the name ends in `.toml`"
     ),
     setting!(
         "start-tasks",

@@ -7,7 +7,8 @@ use super::raw::Raw;
 use crate::agent_variables;
 use crate::images::ImageReference;
 use crate::settings::{
-    AtDeadline, Daemons, ReadyAttributes, ReservedMemory, Secret, Switch, TagsApi, TagsCluster, TagsSettings,
+    AtDeadline, Daemons, ReadyAttributes, RemoteValue, ReservedMemory, Secret, Switch, TagsApi, TagsCluster,
+    TagsSettings,
 };
 
 pub(super) fn text(raw: &Raw) -> Option<&str> {
@@ -152,6 +153,23 @@ pub(super) fn services(raw: &Raw) -> Option<Vec<String>> {
     let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
     let names: BTreeSet<String> = names.into_iter().collect();
     Some(names.into_iter().collect())
+}
+
+/// A secret or a parameter.
+pub(super) fn registry_auth(raw: &Raw) -> Option<Option<RemoteValue>> {
+    remote(raw, |value| !matches!(value, RemoteValue::Object { .. }))
+}
+
+/// An object or a parameter.
+pub(super) fn config_from(raw: &Raw) -> Option<Option<RemoteValue>> {
+    remote(raw, |value| !matches!(value, RemoteValue::Secret(_)))
+}
+
+fn remote(raw: &Raw, is_allowed: impl Fn(&RemoteValue) -> bool) -> Option<Option<RemoteValue>> {
+    match text(raw)? {
+        "none" => Some(None),
+        text => RemoteValue::parse(text).filter(is_allowed).map(Some),
+    }
 }
 
 /// Names of images, as docker reads them. One that is named twice is pulled once.

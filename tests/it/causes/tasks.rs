@@ -164,9 +164,16 @@ fn an_image_that_docker_does_not_have_is_named_with_the_reason() {
 
     let instance = Instance::new().file("var/lib/docker/engine-id", "");
     push(&instance, RemoteImage { layers: vec![1 << 60], ..RemoteImage::default() });
-    ExpectedCause("images-no-space", 24, "of compressed layers").check(&instance, &pulled(&instance));
+    ExpectedCause("images-no-space", 13, "of compressed layers").check(&instance, &pulled(&instance));
 
     let instance = Instance::new();
     instance.docker.change(|docker| docker.images.failures = Some((99, "toomanyrequests: pull rate limit")));
     ExpectedCause("images-missing", 13, "toomanyrequests").check(&instance, &pulled(&instance));
+}
+
+#[test]
+fn credentials_of_registries_that_cannot_be_read_are_noted() {
+    let instance = Instance::new().aws_fault("GetParameter", Fault::denied("ssm:GetParameter"));
+    let outcome = run(&instance, &["registry.auth=ssm:hub", "run.deadline=5s"]);
+    ExpectedNote("registry-auth-not-read", "ssm:GetParameter: denied").check(&outcome);
 }

@@ -147,7 +147,8 @@ fn ranks(setting: &'static Setting) -> String {
 }
 
 fn is_set_by(setting: &'static Setting, rank: Rank) -> bool {
-    const VALUES: [&str; 8] = ["prod", "env=prod", "1m", "true", "auto", "any", "allow", "https://example.com/"];
+    const VALUES: [&str; 9] =
+        ["prod", "env=prod", "1m", "true", "auto", "any", "allow", "https://example.com/", "ssm:prod"];
     let is_taken = |value: &&&str| {
         let source = ecs_bootstrap::settings::Source::new(Rank::Config, "here", setting.name);
         setting.apply(&mut Settings::default(), &Raw::Text((**value).to_owned()), source).is_some()

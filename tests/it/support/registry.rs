@@ -14,9 +14,9 @@ pub struct Images {
     pub in_registries: BTreeMap<String, RemoteImage>,
     /// With tag or digest.
     pub present: BTreeSet<String>,
-    /// The name and the login of each pull; the login is empty if there was none.
+    /// The name and the login of each pull, `USER:PASSWORD at REGISTRY`; the login is empty if there was none.
     pub pulls: Vec<(String, String)>,
-    /// How many pulls fail with this error before the others are answered.
+    /// How many pulls end with this error in their answer before the others succeed. `LOGIN` stands for the login.
     pub failures: Option<(usize, &'static str)>,
 }
 
@@ -63,12 +63,15 @@ impl Images {
             && *left > 0
         {
             *left -= 1;
-            return refused(500, (*error).to_owned());
+            let message = error.replace("LOGIN", &login);
+            let lines = [json!({"status": "Pulling from x"}), json!({"errorDetail": {"message": message}})];
+            let body: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            return Reply::new(200, "application/json", body).into();
         }
         let Some(remote) = self.in_registries.get(&image) else {
             return refused(404, format!("manifest for {image} not found: manifest unknown: manifest unknown"));
         };
-        if remote.login.is_some_and(|needed| needed != login) {
+        if remote.login.is_some_and(|needed| !login.starts_with(&format!("{needed} at "))) {
             return refused(500, format!("Head \"https://registry/v2/{image}\": no basic auth credentials"));
         }
         let mut lines = vec![json!({"status": "Pulling from x", "id": "1"})];
@@ -88,9 +91,10 @@ impl Images {
     }
 }
 
-/// `USER:PASSWORD` of the header `X-Registry-Auth`.
+/// `USER:PASSWORD at REGISTRY` of the header `X-Registry-Auth`.
 fn login_of(header: &str) -> String {
     let bytes = URL_SAFE.decode(header).expect("the header is base64 for URLs");
     let login: Value = serde_json::from_slice(&bytes).expect("the header has JSON");
-    format!("{}:{}", login["username"].as_str().unwrap(), login["password"].as_str().unwrap())
+    let text = |name: &str| login[name].as_str().expect("a text").to_owned();
+    format!("{}:{} at {}", text("username"), text("password"), text("serveraddress"))
 }

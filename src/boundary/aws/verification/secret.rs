@@ -4,24 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::json::JsonService;
-use super::super::service::{EndpointName, Service};
+use super::super::remote_values::{SECRETS_MANAGER, SYSTEMS_MANAGER};
 use super::super::{Aws, AwsError};
 use super::{MAX_PAGES, absent_if};
 use crate::retry::Deadline;
 
-const SECRETS_MANAGER: JsonService = JsonService {
-    service: Service {
-        id: "Secrets Manager",
-        signing_name: "secretsmanager",
-        endpoint: EndpointName::Regional("secretsmanager"),
-    },
-    target: "secretsmanager",
-};
-const SYSTEMS_MANAGER: JsonService = JsonService {
-    service: Service { id: "SSM", signing_name: "ssm", endpoint: EndpointName::RegionalFipsInGovCloud("ssm") },
-    target: "AmazonSSM",
-};
 /// The longest page of DescribeParameters, and the most values of one of its filters (Systems Manager API Reference).
 pub const MAX_PARAMETERS: usize = 50;
 

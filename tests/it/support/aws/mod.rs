@@ -5,6 +5,7 @@
 
 mod tags;
 pub mod tasks;
+mod values;
 pub mod waiting;
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
@@ -116,6 +117,8 @@ pub struct State {
     pub gpus: usize,
     /// The ends of keys that the policy does not allow in CreateTags.
     pub refused_tags: Vec<&'static str>,
+    /// Secrets, parameters and objects by name, ARN or `s3://BUCKET/KEY`.
+    pub values: BTreeMap<String, String>,
     /// Why ECS places no task of StartTask.
     pub start_failure: Option<&'static str>,
     /// The resources that wait for an instance.
@@ -250,9 +253,12 @@ impl State {
             .collect();
         let (service, operation) = match target.split_once('.') {
             Some(("AmazonEC2ContainerServiceV20141113", operation)) => ("ecs", operation.to_owned()),
+            Some(("secretsmanager", operation)) => ("secretsmanager", operation.to_owned()),
+            Some(("AmazonSSM", operation)) => ("ssm", operation.to_owned()),
             // One operation of both, so that a test can break only one of them.
             Some(("AmazonEC2ContainerRegistry_V20150921", operation)) => ("ecr", operation.to_owned()),
             Some(("SpencerFrontendService", operation)) => ("ecr-public", format!("Public{operation}")),
+            _ if request.method == "GET" => ("s3", "GetObject".to_owned()),
             _ if request.method == "PUT" => ("s3", "PutWaitCondition".to_owned()),
             _ => (query_service(&form), form.get("Action").cloned().unwrap_or_default()),
         };
@@ -262,8 +268,9 @@ impl State {
             return refusal(service, (*status, code.clone(), message.clone())).into();
         }
         // A presigned URL is its own signature.
-        let signed = if service == "s3" { Ok(()) } else { signed(request, service) };
+        let signed = if operation == "PutWaitCondition" { Ok(()) } else { signed(request, service) };
         let result = signed.and_then(|()| match service {
+            "s3" if operation == "GetObject" => Ok(self.object(request)),
             "s3" => {
                 let body = String::from_utf8_lossy(&request.body).into_owned();
                 self.waiting.conditions.push((body, request.header("content-type").map(str::to_owned)));
@@ -276,6 +283,10 @@ impl State {
             "ecs" => {
                 let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 self.ecs(&operation, &body).map(|answer| json_reply(200, &answer))
+            }
+            "secretsmanager" | "ssm" => {
+                let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+                self.value_of(&operation, &body).map(|answer| json_reply(200, &answer))
             }
             "ecr" | "ecr-public" => Ok(json_reply(200, &registry_token(request, service))),
             _ => self.ec2(&operation, &form).map(|xml| Reply::new(200, "text/xml;charset=UTF-8", xml)),
@@ -436,7 +447,10 @@ fn registry_token(request: &Request, service: &str) -> Value {
 
 fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
     match service {
-        "ecs" | "ecr" | "ecr-public" => return json_reply(status, &json!({"__type": code, "message": message})),
+        "s3" => return values::s3_error(status, &code),
+        "ecs" | "ecr" | "ecr-public" | "secretsmanager" | "ssm" => {
+            return json_reply(status, &json!({"__type": code, "message": message}));
+        }
         "cloudformation" | "autoscaling" | "monitoring" => {
             return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
         }

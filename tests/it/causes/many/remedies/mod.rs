@@ -96,6 +96,7 @@ const NOT_TRIED: &[(&str, &str)] = &[
     ("daemons-not-running", "needs `ready.daemons`: carried out in tests/it/daemons.rs, the daemon starts"),
     ("hold-denied", "needs `ready.daemons`: as daemons-not-running, the verification runs again"),
     ("hold-call-failed", "needs `ready.daemons`: tests/it/daemons.rs, the call is repeated"),
+    ("registry-auth-not-read", "needs `registry.auth`: tests/it/remote_values.rs, the value is corrected"),
     ("images-pulling", "needs `ready.images`: names no step; the images arrive in tests/boot/cases/images-held"),
     ("images-denied", "needs `ready.images`: tests/it/images.rs, the permission arrives"),
     ("images-not-found", "needs `ready.images`: tests/it/images.rs, the image is pushed"),
