@@ -85,6 +85,13 @@ class Moto:
             raise RuntimeError(f"moto answers {action} with {status}: {body[:300]!r}")
         return xml.etree.ElementTree.fromstring(body)
 
+    def create_secret(self, name, value):
+        headers = {"Authorization": self.scope("secretsmanager"), "Content-Type": "application/x-amz-json-1.1",
+                   "X-Amz-Target": "secretsmanager.CreateSecret"}
+        status, _, body = self.send("POST", "/", headers, json.dumps({"Name": name, "SecretString": value}).encode())
+        if status != 200:
+            raise RuntimeError(f"moto answers CreateSecret with {status}: {body[:300]!r}")
+
     def run_instance(self):
         answer = self.ec2("RunInstances", ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, InstanceType="m5.large")
         return next(node.text for node in answer.iter() if node.tag.endswith("}instanceId"))
@@ -119,11 +126,20 @@ class Account:
         except FileNotFoundError:
             return default
 
+    def secrets(self):
+        try:
+            with open(os.path.join(self.folder, "aws", "secrets.json"), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return {}
+
     def seed(self):
         self.moto.wait()
         for name, *tags in self.lines("clusters", [["demo"]]):
             pairs = [tag.split("=", 1) for tag in tags]
             self.moto.ecs("CreateCluster", clusterName=name, tags=[{"key": key, "value": value} for key, value in pairs])
+        for name, value in self.secrets().items():
+            self.moto.create_secret(name, json.dumps(value))
         instance_id = self.moto.run_instance()
         for (pair,) in self.lines("instance-tags", []):
             key, value = pair.split("=", 1)
@@ -234,13 +250,14 @@ class Proxy(BaseHTTPRequestHandler):
         self.do_GET()
 
     def s3_object(self):
-        """The binary, as the only object of the bucket `files`. Without permission to list, S3 answers 403 for others."""
+        """The binary and `aws/ecs.config`, the objects of the bucket `files`. Without permission to list, S3 answers 403 for others."""
         operation, signed = "GetObject", "/s3/aws4_request" in self.headers.get("Authorization", "")
         fault = self.server.account.fault(f"s3:{operation}")
-        if not signed or fault or self.path != "/files/ecs-bootstrap":
+        objects = {"/files/ecs-bootstrap": "served/ecs-bootstrap", "/files/ecs.config": "aws/ecs.config"}
+        if not signed or fault or self.path not in objects:
             answer = fault["status"] if fault else 403, [], b""
         else:
-            with open(os.path.join(self.server.account.folder, "served", "ecs-bootstrap"), "rb") as file:
+            with open(os.path.join(self.server.account.folder, objects[self.path]), "rb") as file:
                 answer = 200, [], file.read()
         self.server.account.note(service="s3", operation=operation, status=answer[0], request=self.path)
         return answer

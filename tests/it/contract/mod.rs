@@ -16,7 +16,7 @@ use crate::deploy::Site;
 use crate::support::Instance;
 use crate::support::imds::Imds;
 use crate::support::moto::{ACCOUNT, Moto, REGION};
-use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricUnit, MetricValue};
+use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricUnit, MetricValue, is_absent};
 use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
 use std::time::{Duration, SystemTime};
@@ -121,6 +121,46 @@ fn changes_attributes_and_reads_the_account_setting_of_trunking() {
     assert!(!moto.block_on(aws.is_trunking_on(deadline())).unwrap());
     moto.call("PutAccountSetting", &serde_json::json!({"name": "awsvpcTrunking", "value": "enabled"}));
     assert!(moto.block_on(aws.is_trunking_on(deadline())).unwrap());
+}
+
+#[test]
+fn reads_secrets_parameters_objects_and_the_tokens_of_registries() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let aws = client(&moto, &imds);
+    let secret = serde_json::json!({"Name": "team/hub", "SecretString": "of-a-secret"});
+    let created = moto.json("secretsmanager", "secretsmanager.CreateSecret", &secret);
+    for id in ["team/hub", created["ARN"].as_str().unwrap()] {
+        assert_eq!(moto.block_on(aws.secret_value(id, None, deadline())).unwrap(), "of-a-secret");
+    }
+    let parameter = serde_json::json!({"Name": "/team/hub", "Type": "SecureString", "Value": "of-a-parameter"});
+    moto.json("ssm", "AmazonSSM.PutParameter", &parameter);
+    assert_eq!(moto.block_on(aws.parameter_value("/team/hub", Some(REGION), deadline())).unwrap(), "of-a-parameter");
+    moto.put_object("my-bucket", "fleet%2B1/ecs.config", "[not json]");
+    let object = moto.block_on(aws.object("my-bucket", "fleet+1/ecs.config", deadline())).unwrap();
+    assert_eq!(String::from_utf8(object).unwrap(), "[not json]");
+    for error in [
+        moto.block_on(aws.secret_value("gone", None, deadline())).unwrap_err(),
+        moto.block_on(aws.parameter_value("gone", None, deadline())).unwrap_err(),
+        moto.block_on(aws.object("my-bucket", "gone", deadline())).unwrap_err(),
+        moto.block_on(aws.object("gone-bucket", "gone", deadline())).unwrap_err(),
+    ] {
+        assert!(is_absent(&error), "{error}");
+    }
+    let (user, password) = moto.block_on(aws.ecr_login(REGION, deadline())).unwrap();
+    assert!(user == "AWS" && !password.is_empty());
+}
+
+#[test]
+fn reads_the_images_of_a_task_definition() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let secret = serde_json::json!({"credentialsParameter": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"});
+    let task = serde_json::json!({"family": "web", "containerDefinitions": [
+        {"name": "main", "image": "nginx:1", "memory": 64},
+        {"name": "private", "image": "registry.example.com/app:1", "memory": 64, "repositoryCredentials": secret}]});
+    let registered = moto.call("RegisterTaskDefinition", &task);
+    let arn = registered["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned();
+    let images = moto.block_on(client(&moto, &imds).task_images(&arn, deadline())).unwrap();
+    assert_eq!(images, ["nginx:1"], "of the other one only the task execution role has the credentials");
 }
 
 #[test]

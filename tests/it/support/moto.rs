@@ -151,10 +151,25 @@ impl Moto {
     /// Sends a request without the code of the product. moto finds the service in the signature, and does not check it.
     /// An answer with another status than 200 is an error.
     fn post(&self, service: &str, headers: &[(&str, &str)], body: &str) -> Result<String, String> {
+        self.send("POST /", service, headers, body)
+    }
+
+    /// Stores an object in a new bucket of S3.
+    pub fn put_object(&self, bucket: &str, key: &str, body: &str) {
+        let location = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        for (path, body) in [(format!("PUT /{bucket}"), location.as_str()), (format!("PUT /{bucket}/{key}"), body)] {
+            self.send(&path, "s3", &[], body).unwrap_or_else(|answer| panic!("{path}: {answer}"));
+        }
+    }
+
+    fn send(&self, request: &str, service: &str, headers: &[(&str, &str)], body: &str) -> Result<String, String> {
+        let first_line = request;
         let address = self.endpoint.trim_start_matches("http://").trim_end_matches('/');
         let scope = format!("AKIAMOTO/20260101/{REGION}/{service}/aws4_request");
         let mut request = format!(
-            "POST / HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n\
+            "{first_line} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n\
              authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n",
             body.len()
         );
