@@ -89,7 +89,8 @@ impl Layers {
     fn note(&mut self, line: &Value) {
         let id = line["id"].as_str().unwrap_or_default();
         match line["status"].as_str() {
-            Some("Download complete") => {
+            // docker leaves out some of the lines.
+            Some("Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete") => {
                 if let Some(layer) = self.0.get_mut(id) {
                     layer.downloaded = layer.total;
                 }
@@ -227,7 +228,7 @@ mod tests {
             "not json\n",
             "{\"status\":\"Download complete\",\"progressDetail\":{},\"id\":\"l1\"}\n",
             "{\"status\":\"Extracting\",\"progressDetail\":{\"current\":7,\"total\":100},\"id\":\"l1\"}\n",
-            "{\"status\":\"Download complete\",\"id\":\"l2\"}\n",
+            "{\"status\":\"Pull complete\",\"id\":\"l2\"}\n",
             "{\"status\":\"Status: Downloaded newer image for a/b:1\"}\n",
         ));
         let layers = outcome.unwrap();
