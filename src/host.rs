@@ -4,7 +4,6 @@
 //! In: a disk or systemd. Out: facts. It decides nothing and writes nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
@@ -219,21 +218,14 @@ pub fn followed_tags_of_this_boot(disk: &Disk) -> Option<FollowedTags> {
     followed_tags(disk).filter(|known| known.boot.is_some() && known.boot == boot_id(disk))
 }
 
-/// How long after the last change of [`PULLS`] a process that was killed may have been started again.
-const PULLS_RESTART: Duration = Duration::from_secs(15);
-
 /// The state of the pulls of `ready.images`; `None` if there is none. If their process has died, they have ended.
 pub fn pulls(disk: &Disk) -> Option<Pulls> {
     let bytes = read_or_log(disk, PULLS)?;
     let parsed = serde_json::from_slice::<Pulls>(&bytes);
     let mut pulls = parsed.inspect_err(|error| tracing::debug!(%error, path = PULLS, "invalid state ignored")).ok()?;
-    // The lock cannot be taken by another user either; then the state is believed.
+    // Another user cannot take the lock; then the state is believed.
     if !pulls.has_ended && disk.lock(LOCK).is_ok() {
-        let modified = known_or_log(disk.modified(PULLS));
-        let age = modified.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
-        if age > PULLS_RESTART {
-            pulls.end();
-        }
+        pulls.end();
     }
     Some(pulls)
 }

@@ -59,19 +59,17 @@ pub fn own_keys(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// The value of a key that ecs-bootstrap owns.
-pub fn own_value(host: &Host, key: &str) -> Option<String> {
+/// The value of a key that an earlier run on this instance wrote.
+pub fn own_value(host: &Host, instance_id: Option<&str>, key: &str) -> Option<String> {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     let value = &effective(&lines).get(key)?.value;
-    is_own(&host.written, key, value).then(|| value.clone())
+    let is_this_instance = instance_id.is_some_and(|id| id == host.written.instance_id);
+    (is_this_instance && is_own(&host.written, key, value)).then(|| value.clone())
 }
 
 /// The cluster that an earlier run on this instance wrote and that is still in the file.
 pub fn own_cluster(host: &Host, instance_id: Option<&str>) -> Option<String> {
-    let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
-    let value = &effective(&lines).get(CLUSTER)?.value;
-    let is_this_instance = instance_id.is_some_and(|id| id == host.written.instance_id);
-    (is_this_instance && is_own(&host.written, CLUSTER, value)).then(|| value.clone())
+    own_value(host, instance_id, CLUSTER)
 }
 
 /// Whether ecs-bootstrap owns the line of the file that names the cluster.

@@ -49,7 +49,7 @@ pub(super) static DENIED: Cause = Cause {
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     remedy: "ECR: allow the role the actions that `ecs-bootstrap plan --iam` lists, in another account also in the policy of the \
-             repository, and with a gateway endpoint of S3 also in the policy of the endpoint. Another registry: ECS_ENGINE_AUTH_DATA. Docker Hub also says this about a repository that does not \
+             repository, and with a gateway endpoint of S3 also in the policy of the endpoint. Another registry: `registry.auth` or ECS_ENGINE_AUTH_DATA. Docker Hub also says this about a repository that does not \
              exist. Then `systemctl start ecs-bootstrap-images && systemctl restart ecs-bootstrap-verify --no-block`",
     source: "Amazon ECR User Guide, \"Private repository policies\"; Docker Engine API, \"Create an image\"",
     check: |evidence| lines(evidence, &[Reason::Denied]),

@@ -122,8 +122,8 @@ pub(super) static REGISTRY_AUTH_NOT_READ: Cause = Cause {
     symptoms: "the instance is in the cluster, and tasks whose images need a login end with CannotPullContainerError; an older \
                login may still be in `ecs.config`",
     proof: "secretsmanager:GetSecretValue or ssm:GetParameter failed in the last run, or the value has no login that can be \
-            converted; if ECS_ENGINE_AUTH_DATA itself is wrong, the cause is `config-bad-json`",
-    look_alikes: &["config-bad-json", "images-denied"],
+            converted; if an image of `ready.images` is refused too, the cause is `images-denied`",
+    look_alikes: &["images-denied"],
     class: Class::Terminal,
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,

@@ -58,9 +58,17 @@ impl CommandContext {
                 .await;
         phases.end("gather", begun);
         let mut gathered = gathered?;
+        if !without_metadata && let Some(error) = gathered.config_error.take() {
+            self.keep_expectation_for_signals(&gathered);
+            return Err(error);
+        }
         let begun = phases.begin();
         let mut warnings = self.warnings.clone();
         warnings.append(&mut gathered.warnings);
+        if let Some(error) = &gathered.config_error {
+            let text = format!("`config-from` not read, and a run would fail: {}", error_chain(error));
+            warnings.push(Warning::new(&warning::CONFIG_FROM_NOT_READ, text, None));
+        }
         let plan = decide::plan(&gathered.settings, &gathered.facts, warnings);
         phases.end("decide", begun);
         match (plan, gathered.unread.take()) {

@@ -4,12 +4,12 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::handover::{self, VERIFY_UNIT};
+use super::handover::{self, IMAGES_UNIT, VERIFY_UNIT};
 use super::output::{log_applied, log_warnings};
 use super::phases::Phases;
 use super::{CommandContext, VerifyPlace};
 use crate::apply::{self, Applied};
-use crate::boundary::disk::DiskError;
+use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::command_line::CommandOutput;
 use crate::effects::Effects;
@@ -23,6 +23,7 @@ use crate::redaction::error_chain;
 use crate::render::{Progress, VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient, with_heartbeats};
 use crate::retry::{Deadline, within};
+use crate::settings::warning;
 use crate::verdict::Verdict;
 use crate::verify;
 
@@ -138,8 +139,10 @@ impl CommandContext {
             tracing::warn!(error = error_chain(&error), "early start failed; the agent waits for user data");
         }
         log_applied(&plan, &applied);
-        if wanted.is_some_and(|images| !images.holds_registration) {
-            self.start_images(&plan, systemd.as_ref()).await;
+        match wanted {
+            Some(images) if !images.holds_registration => self.start_images(&plan, systemd.as_ref()).await,
+            Some(_) => {}
+            None => self.stop_images(systemd.as_ref()).await,
         }
         if plan.expectation.watch.is_some() || plan.expectation.follow.is_some() {
             let started = handover::start_watch(&self.host_clients, systemd.as_ref(), self.program.as_deref()).await;
@@ -160,19 +163,29 @@ impl CommandContext {
         if has_images(&plan.expectation, known.as_ref()) {
             return;
         }
-        let pulls_others = known
-            .as_ref()
-            .is_some_and(|pulls| plan.expectation.waits_for_images().is_none_or(|ready| ready.images != pulls.wanted));
-        // The end of earlier pulls says nothing about these.
-        if (pulls_others || known.is_some_and(|pulls| pulls.has_ended))
-            && let Err(error) = disk.remove(PULLS)
-        {
-            tracing::debug!(error = error_chain(&error), "state of earlier pulls not removed");
+        let wanted = plan.expectation.waits_for_images().map(|ready| &ready.images);
+        // Pulls that run for the same images go on. All others are begun anew: their end says nothing about these.
+        let goes_on = known.as_ref().is_some_and(|pulls| !pulls.has_ended && Some(&pulls.wanted) == wanted);
+        let begins_anew = known.is_some() && !goes_on;
+        if begins_anew {
+            forget_pulls(disk);
         }
         let program = self.program.as_deref();
-        let started = handover::start_images(&self.host_clients, systemd, program, pulls_others).await;
+        let started = handover::start_images(&self.host_clients, systemd, program, begins_anew).await;
         if let Err(error) = started {
             tracing::warn!(error = error_chain(&error), "the images are not pulled: the unit was not started");
+        }
+    }
+
+    /// Ends pulls of settings that were removed: the agent may wait for them.
+    async fn stop_images(&self, systemd: Result<&Systemd, &SystemdError>) {
+        let disk = &self.host_clients.disk;
+        let Some(pulls) = pulls(disk) else { return };
+        forget_pulls(disk);
+        if let (false, Ok(systemd)) = (pulls.has_ended, systemd)
+            && let Err(error) = systemd.stop(IMAGES_UNIT).await
+        {
+            tracing::warn!(error = error_chain(&error), "the unit that pulls images was not stopped");
         }
     }
 
@@ -224,9 +237,20 @@ impl CommandContext {
             return None;
         }
         let stored = report::stored_or_log(disk)?;
+        let is_noted = stored.notes.iter().any(|note| note.id == warning::REGISTRY_AUTH_NOT_READ.id);
+        if is_noted != plan.expectation.registry_auth_error.is_some() {
+            return None;
+        }
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
         let is_same_cluster = name(&stored.cluster) == name(&plan.expectation.cluster);
         (stored.verdict == VerdictState::Ready && is_same_cluster).then_some(stored)
+    }
+}
+
+/// Removes the state of earlier pulls.
+fn forget_pulls(disk: &Disk) {
+    if let Err(error) = disk.remove(PULLS) {
+        tracing::debug!(error = error_chain(&error), "state of earlier pulls not removed");
     }
 }
 

@@ -226,6 +226,14 @@ fn of_start_tasks(names: &Names<'_>, definitions: &[String]) -> Statement {
     Statement { resource, ..Statement::new("StartTasksOnTheInstance", &["ecs:StartTask"], "") }
 }
 
+/// The name or ARN of a parameter without `:VERSION` or `:LABEL`; of a secret, the ARN.
+fn without_version(name: &str) -> String {
+    match name.rsplit_once(':') {
+        Some((parameter, _)) if !name.starts_with("arn:") || parameter.contains(":parameter/") => parameter.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
 /// The calls of `registry.auth` and `config-from`.
 fn of_remote_values(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
     let values = [
@@ -236,15 +244,16 @@ fn of_remote_values(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
         RemoteValue::Secret(arn) | RemoteValue::Parameter(arn) if arn.starts_with("arn:") => {
             let is_secret = matches!(value, RemoteValue::Secret(_));
             let action = if is_secret { "secretsmanager:GetSecretValue" } else { "ssm:GetParameter" };
-            Statement::new(sid, &[action], arn.clone())
+            let is_complete = !is_secret || arn.rsplit('-').next().is_some_and(|end| end.len() == 6);
+            Statement::new(sid, &[action], if is_complete { without_version(arn) } else { format!("{arn}-??????") })
         }
-        // The ARN of a secret ends in six random characters.
+        // The ARN of a secret ends in six random characters, which the name can leave out.
         RemoteValue::Secret(name) => {
             let arn = names.arn("secretsmanager", &format!("secret:{name}-??????"));
             Statement::new(sid, &["secretsmanager:GetSecretValue"], arn)
         }
         RemoteValue::Parameter(name) => {
-            let arn = names.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')));
+            let arn = names.arn("ssm", &format!("parameter/{}", without_version(name).trim_start_matches('/')));
             Statement::new(sid, &["ssm:GetParameter"], arn)
         }
         RemoteValue::Object { bucket, key } => {

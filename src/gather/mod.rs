@@ -38,6 +38,8 @@ pub struct Gathered {
     pub warnings: Vec<Warning>,
     /// Why a source that might have named the cluster could not be read. decide may still make a plan without it.
     pub unread: Option<StageError>,
+    /// Why the settings that `config-from` names could not be used. Without them there may be a plan, but not one to apply.
+    pub config_error: Option<StageError>,
     /// The connection to systemd that the units were read with.
     pub systemd: Result<Systemd, SystemdError>,
 }
@@ -109,15 +111,15 @@ pub async fn facts(
         host,
     };
     let mut gathering = Gathering { host_clients, fragments, warnings: Vec::new(), unread, deadline };
-    gathering.add_more_settings(&facts).await?;
+    let config_error = gathering.add_more_settings(&facts).await.err();
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
     metadata::complete(&host_clients.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
+    gathering.add_registry_auth(&mut facts).await;
     // User data may have changed the file during the requests, and the plan must be based on the current content.
     facts.host.etc_config = host::etc_config(&host_clients.disk)?;
     gathering.fragments[0] = of_earlier_run(&facts.host, id.as_deref());
     gathering.fragments[file_index] = of_ecs_config(&facts.host);
-    gathering.add_registry_auth(&mut facts).await;
     facts.unread = gathering.unread.as_ref().map(|error| crate::redaction::error_chain(error));
     let settings = merge(&gathering.fragments);
     facts.user_data_mentions_agent =
@@ -125,7 +127,7 @@ pub async fn facts(
     gathering.warnings.extend(ignored_cluster_tags(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
-    Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
+    Ok(Gathered { settings, facts, warnings, unread: gathering.unread, config_error, systemd })
 }
 
 /// The cluster that the command line or the environment of an earlier run named.
@@ -186,7 +188,14 @@ impl Gathering<'_> {
     /// Adds the credentials that `registry.auth` names. If they cannot be read, those that an earlier run wrote are kept, and the
     /// instance joins.
     async fn add_registry_auth(&mut self, facts: &mut Facts) {
-        let Sourced { value: Some(value), source } = merge(&self.fragments).registry_auth else { return };
+        let settings = merge(&self.fragments);
+        let Sourced { value: Some(value), source } = settings.registry_auth else { return };
+        // The two belong together: half of them would be no login.
+        let overrides = |key: &str| settings.agent.get(key).is_some_and(|own| own.source.rank > source.rank);
+        if let Some(key) = remote::AUTH_VARIABLES.into_iter().find(|key| overrides(key)) {
+            let text = format!("`registry.auth` is ignored, because a source of a higher rank sets {key}");
+            return self.warnings.push(Warning::new(&warning::REGISTRY_AUTH_NOT_READ, text, Some(source)));
+        }
         let read = match self.aws(facts).await {
             Ok(aws) => remote::registry_auth(&aws, &value, &source, self.deadline).await,
             Err(error) => Err(crate::redaction::error_chain(&error)),
@@ -195,13 +204,13 @@ impl Gathering<'_> {
             Ok(fragment) => return self.fragments.push(fragment),
             Err(error) => error,
         };
-        let earlier = |key| ownership::own_value(&facts.host, key);
-        if let (Some(auth_type), Some(data)) = (earlier("ECS_ENGINE_AUTH_TYPE"), earlier("ECS_ENGINE_AUTH_DATA"))
-            && let Ok(kept) = remote::of_agent(&auth_type, &data, &source, &value)
-        {
-            self.fragments.push(kept);
-        }
-        let text = format!("`registry.auth` not read; an earlier value of it is kept: {error}");
+        let id = facts.instance.get().map(|instance| instance.instance_id.as_str());
+        let earlier = ownership::own_value(&facts.host, id, remote::AUTH_VARIABLES[1]);
+        let kept = earlier.and_then(|data| remote::of_agent(&data, &source, &value).ok());
+        let then =
+            if kept.is_some() { "the credentials of an earlier run are kept" } else { "there are no earlier ones" };
+        self.fragments.extend(kept);
+        let text = format!("`registry.auth` not read; {then}: {error}");
         self.warnings.push(Warning::new(&warning::REGISTRY_AUTH_NOT_READ, text, Some(source)));
         facts.registry_auth_error = Some(error);
     }

@@ -109,6 +109,8 @@ fn redacted(text: &str) -> String {
                 shown.push_str(between);
                 shown.push_str(REDACTED);
                 rest = &value[value_end(value)..];
+            } else if is_in_arn_of_secret(&shown) {
+                // The name of a secret follows.
             } else if let Some(gap) = value_of(word, before, after) {
                 let (between, value) = after.split_at(gap);
                 shown.push_str(between);
@@ -183,6 +185,14 @@ fn without_bare_userinfo(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Whether the text ends within the ARN of a secret, before its name: `arn:aws:secretsmanager:REGION:ACCOUNT:secret`.
+fn is_in_arn_of_secret(shown: &str) -> bool {
+    let Some(before) = shown.strip_suffix(":secret") else { return false };
+    let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || ":-*".contains(c))).map_or(0, |end| end + 1);
+    let mut parts = before.get(start..).unwrap_or_default().split(':');
+    parts.next() == Some("arn") && parts.nth(1) == Some("secretsmanager") && parts.count() == 2
 }
 
 /// If the value after this name is secret: the number of bytes before the value, which takes the rest of the line.

@@ -82,9 +82,10 @@ impl SignalClient {
 
     /// Whether the images of `ready.images` are still being pulled, so that the instance must not be stopped yet.
     fn pulls_images(&self) -> bool {
-        match pulls(&self.host_clients.disk) {
-            Some(pulls) => !pulls.has_ended,
-            None => self.images_by.is_some_and(|limit| !limit.passed()),
+        match (pulls(&self.host_clients.disk), self.images_by) {
+            (_, None) => false,
+            (Some(pulls), _) => !pulls.has_ended,
+            (None, Some(limit)) => !limit.passed(),
         }
     }
 

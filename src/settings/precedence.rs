@@ -38,7 +38,11 @@ pub const LOWEST_FIRST: [(Rank, u8, &str); 10] = [
     (Rank::Default, 1, "built-in defaults, and values derived from the instance (Spot, GPU, warm pool)"),
     (Rank::EcsConfig, 2, "keys in `ecs.config` that ecs-bootstrap did not write"),
     (Rank::Vendor, 3, "`/usr/lib/ecs-bootstrap/config.d/*.toml`"),
-    (Rank::Config, 4, "`/etc/ecs-bootstrap/config.toml`, then `/etc/ecs-bootstrap/config.d/*.toml`"),
+    (
+        Rank::Config,
+        4,
+        "`/etc/ecs-bootstrap/config.toml`, then `/etc/ecs-bootstrap/config.d/*.toml`, then what `config-from` names",
+    ),
     (Rank::ClusterTag, 5, "tags of the cluster, if the cluster was found by its tags"),
     (Rank::ClusterTags, 5, "the cluster that was found by its tags"),
     (Rank::InstanceTag, 6, "tags of the instance"),

@@ -24,7 +24,9 @@ impl RemoteValue {
     /// Parses an ARN, `secretsmanager:NAME`, `ssm:NAME` or `s3://BUCKET/KEY`; `None` if it is none of them.
     pub fn parse(text: &str) -> Option<RemoteValue> {
         const MAX_LENGTH: usize = 2048;
-        let is_printable = text.len() <= MAX_LENGTH && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        // `*`, `?` and `$` have another meaning in the policy that allows the call.
+        let is_refused = |c: char| c.is_control() || c.is_whitespace() || "*?$".contains(c);
+        let is_printable = text.len() <= MAX_LENGTH && !text.chars().any(is_refused);
         let text = Some(text).filter(|_| is_printable)?;
         if let Some(arn) = text.strip_prefix("arn:") {
             let parts: Vec<&str> = arn.splitn(5, ':').collect();
@@ -38,7 +40,9 @@ impl RemoteValue {
                 _ => None,
             };
         }
-        if let Some(name) = text.strip_prefix("secretsmanager:").filter(|name| !name.is_empty()) {
+        // A name has no colon: it would be the suffix of `valueFrom` in a task definition.
+        let is_name = |name: &&str| !name.is_empty() && !name.contains(':');
+        if let Some(name) = text.strip_prefix("secretsmanager:").filter(is_name) {
             return Some(RemoteValue::Secret(name.to_owned()));
         }
         if let Some(name) = text.strip_prefix("ssm:").filter(|name| !name.is_empty()) {
@@ -111,6 +115,8 @@ mod tests {
             "arn:aws:ssm::1:parameter/x",
             "arn:aws:secretsmanager:r:1:secret:",
             "https://x/y",
+            "s3://bucket/a*",
+            "secretsmanager:hub:password::",
         ] {
             assert_eq!(RemoteValue::parse(wrong), None, "{wrong}");
         }

@@ -72,6 +72,9 @@ warnings! {
     CLUSTER_TAGS_IGNORED: "cluster-tags-ignored",
         "`cluster-tags` is ignored, because another source names the cluster.",
         "Remove one of the two.";
+    CONFIG_FROM_NOT_READ: "config-from-not-read",
+        "The settings that `config-from` names could not be used. `plan` goes on without them; `run` fails.",
+        "See the error; `ecs-bootstrap plan --iam` prints the permission.";
     CONFIG_VALUE_IGNORED: "config-value-ignored",
         "The agent ignores a value of an `ecs.config`. Without a place: more lines have a mistake than are shown.",
         "Correct the value that the text names. `ecs-bootstrap check FILE` lists all of them.";

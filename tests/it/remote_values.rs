@@ -204,6 +204,8 @@ fn more_settings_that_are_missing_or_wrong_end_the_run() {
         ("none", "", "ssm:fleet", 20, "`config-from` names it"),
         ("none", "", "s3://my-bucket/ecs.config", 20, "NoSuchKey"),
         ("fleet", "ECS_CLUSTER=a b\n", "ssm:fleet", 20, "`cluster` takes"),
+        ("fleet", "ECS_CLUSTER: prod\n", "ssm:fleet", 20, "line 1 is neither"),
+        ("fleet", "# nothing\n", "ssm:fleet", 20, "it sets no variable"),
         ("fleet", "ECS_RESERVED_MEMORY=much\n", "ssm:fleet", 20, "ECS_RESERVED_MEMORY"),
         ("fleet.toml", "cluster = \n", "ssm:fleet.toml", 20, "ssm:fleet.toml:1:"),
         ("fleet.toml", "imds.deadline = \"1s\"\n", "ssm:fleet.toml", 20, "must be known before"),
@@ -214,6 +216,9 @@ fn more_settings_that_are_missing_or_wrong_end_the_run() {
         let outcome = instance.run(&["run", "--wait"]);
         assert_eq!(outcome.code, Some(code), "{setting} {outcome:?}");
         assert!(said(&outcome).contains(seen), "{seen}: {outcome:?}");
+        let plan = instance.run(&["plan", "--iam"]);
+        assert!(plan.code == Some(0) && plan.stdout.contains("\"ReadMoreSettings\""), "{plan:?}");
+        assert!(plan.stderr.contains("`config-from` not read"), "{plan:?}");
         assert!(!instance.systemd.calls().iter().any(|call| call.contains("StartUnit ecs.service")), "{setting}");
     }
     let instance = Instance::new().aws_fault("GetObject", Fault::error(403, "AccessDenied", "Access Denied"));
@@ -240,4 +245,66 @@ fn off_makes_no_call() {
         assert_eq!(instance.aws.count(operation), 0);
     }
     assert!(!instance.disk.text("run/ecs-bootstrap/plan.json").contains("registry"));
+}
+
+/// A value that redaction may not cut: the name of a secret is not secret.
+#[test]
+fn the_arn_of_a_secret_is_shown() {
+    let instance = with_value(ARN, &format!("{{\"username\": \"u\", \"password\": \"{PASSWORD}\"}}"));
+    let setting = format!("registry.auth={ARN}");
+    let policy: serde_json::Value =
+        serde_json::from_str(&instance.run(&["plan", "--iam", "--set", &setting]).stdout).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    let read = statements.iter().find(|one| one["Sid"] == "ReadTheCredentialsOfRegistries").unwrap();
+    let expected = serde_json::json!({"Sid": "ReadTheCredentialsOfRegistries", "Effect": "Allow",
+        "Action": ["secretsmanager:GetSecretValue"], "Resource": [ARN]});
+    assert_eq!(*read, expected);
+    let outcome = instance.run(&["run", "--wait", "--set", &setting]);
+    assert!(said(&outcome).contains(&format!("`{ARN}` cannot be used: it names no registry")), "{outcome:?}");
+    assert_hidden(&said(&outcome));
+    let message = format!(
+        "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: \
+        secretsmanager:GetSecretValue on resource: {ARN} because no identity-based policy allows the action"
+    );
+    instance.aws.fail("GetSecretValue", Fault::error(400, "AccessDeniedException", &message));
+    let outcome = instance.run(&["run", "--wait", "--set", &setting, "--set", "run.deadline=5s"]);
+    assert!(said(&outcome).contains("because no identity-based policy allows the action"), "{outcome:?}");
+}
+
+#[test]
+fn a_note_ends_when_the_value_can_be_read_again() {
+    let instance = with_value("hub", &auths("a.example.com"));
+    let run = ["run", "--wait", "--set", "registry.auth=ssm:hub", "--set", "run.deadline=5s"];
+    let is_noted = || said(&instance.run(&run)).contains("registry-auth-not-read");
+    assert!(!is_noted());
+    instance.aws.fail("GetParameter", Fault::denied("ssm:GetParameter"));
+    assert!(is_noted());
+    instance.aws.change(|aws| aws.faults.clear());
+    assert!(!is_noted(), "the value is the same");
+}
+
+#[test]
+fn the_login_of_another_instance_is_not_kept() {
+    let instance = with_value("hub", &auths("a.example.com"));
+    let run = ["run", "--wait", "--set", "registry.auth=ssm:hub", "--set", "run.deadline=5s"];
+    assert_eq!(instance.run(&run).code, Some(0));
+    let written = instance.disk.text("var/lib/ecs-bootstrap/written.json");
+    instance
+        .disk
+        .write("var/lib/ecs-bootstrap/written.json", written.replace("i-0123456789abcdef0", "i-0fedcba9876543210"));
+    instance.aws.change(|aws| aws.values.clear());
+    assert_eq!(instance.run(&run).code, Some(0));
+    assert!(!config(&instance).contains("ECS_ENGINE_AUTH"), "{}", config(&instance));
+}
+
+#[test]
+fn a_source_of_a_higher_rank_overrides_both_variables() {
+    let instance = with_value("hub", &auths("a.example.com"));
+    let instance = instance.setting_file("etc/ecs-bootstrap/config.toml", "registry.auth = \"ssm:hub\"\n");
+    let data = "agent.ECS_ENGINE_AUTH_DATA={\"b\":{\"username\":\"u\",\"password\":\"p\"}}";
+    let own = ["--set", data, "--set", "agent.ECS_ENGINE_AUTH_TYPE=docker"];
+    let outcome = instance.run(&["run", "--wait"].into_iter().chain(own).collect::<Vec<_>>());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let config = config(&instance);
+    assert!(config.contains("ECS_ENGINE_AUTH_TYPE=docker\n") && !config.contains("a.example.com"), "{config}");
 }

@@ -99,10 +99,14 @@ fn read_object(response: &HttpResponse) -> Result<S3Answer, OrchestratorError<Er
         return Ok(S3Answer::Object(body.to_vec()));
     }
     let is_redirect = matches!(response.status().as_u16(), 301 | 307 | 400);
-    match response.headers().get("x-amz-bucket-region").filter(|_| is_redirect) {
+    match response.headers().get("x-amz-bucket-region").filter(|region| is_redirect && is_region(region)) {
         Some(region) => Ok(S3Answer::Elsewhere(region.to_owned())),
         None => Err(OrchestratorError::operation(s3_error(body))),
     }
+}
+
+fn is_region(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Whether an error says that there is no such secret, parameter, bucket or object.

@@ -47,6 +47,7 @@ pub struct Layers(BTreeMap<String, Layer>);
 struct Layer {
     downloaded: u64,
     total: u64,
+    is_downloaded: bool,
 }
 
 /// Why a pull failed.
@@ -82,18 +83,18 @@ impl Layers {
 
     /// Whether docker has downloaded all layers that it has begun, and now unpacks them.
     fn is_unpacking(&self) -> bool {
-        self.total() > 0 && self.downloaded() == self.total()
+        !self.0.is_empty() && self.0.values().all(|layer| layer.is_downloaded)
     }
 
     /// Adds what a line says about a layer.
     fn note(&mut self, line: &Value) {
         let id = line["id"].as_str().unwrap_or_default();
         match line["status"].as_str() {
+            Some("Pulling fs layer" | "Waiting") => drop(self.0.entry(id.to_owned()).or_default()),
             // docker leaves out some of the lines.
             Some("Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete") => {
-                if let Some(layer) = self.0.get_mut(id) {
-                    layer.downloaded = layer.total;
-                }
+                let layer = self.0.entry(id.to_owned()).or_default();
+                (layer.downloaded, layer.is_downloaded) = (layer.total, true);
             }
             Some("Downloading") => {
                 let Some(current) = line["progressDetail"]["current"].as_u64() else { return };
@@ -226,6 +227,7 @@ mod tests {
             "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":10,\"total\":100},\"id\":\"l1\"}\n",
             "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":5,\"total\":50},\"id\":\"l2\"}\n",
             "not json\n",
+            "{\"status\":\"Waiting\",\"id\":\"l3\"}\n",
             "{\"status\":\"Download complete\",\"progressDetail\":{},\"id\":\"l1\"}\n",
             "{\"status\":\"Extracting\",\"progressDetail\":{\"current\":7,\"total\":100},\"id\":\"l1\"}\n",
             "{\"status\":\"Pull complete\",\"id\":\"l2\"}\n",
@@ -233,6 +235,7 @@ mod tests {
         ));
         let layers = outcome.unwrap();
         assert_eq!((layers.downloaded(), layers.total()), (150, 150));
+        assert!(!layers.is_unpacking(), "the layer `l3` waits");
         assert_eq!(steps[2], (10, 100));
         assert_eq!(steps[3], (15, 150));
     }

@@ -282,7 +282,7 @@ pub static ALL: &[Setting] = &[
         "registry.auth",
         registry_auth,
         registry_auth,
-        "`none`, or a secret or a parameter: an ARN, `secretsmanager:NAME` or `ssm:NAME`",
+        "`none`, `secretsmanager:NAME`, `ssm:NAME`, or the ARN of a secret or a parameter",
         "the credentials of registries, as docker's document with `auths`; they are written to `ecs.config` as \
          ECS_ENGINE_AUTH_DATA, at each boot anew"
     ),
@@ -290,7 +290,7 @@ pub static ALL: &[Setting] = &[
         "config-from",
         config_from,
         config_from,
-        "`none`, or `s3://BUCKET/KEY`, `ssm:NAME` or the ARN of a parameter",
+        "`none`, an object of S3 as `s3://BUCKET/OBJECT`, `ssm:NAME`, or the ARN of a parameter",
         "more settings, with the rank of /etc/ecs-bootstrap: a text as `ecs.config`, or settings if the name ends in `.toml`"
     ),
     setting!(
