@@ -74,6 +74,7 @@ pub(super) static CALL_FAILED: Cause = Cause {
 /// Only a note: the instance has joined.
 pub(super) static NOT_FOLLOWED: Cause = Cause {
     id: "attributes-not-followed",
+    is_only_note: true,
     layer: Layer::Agent,
     title: "the attributes of the container instance do not follow the tags of the instance",
     symptoms: "a tag of `derive.attributes` was changed, and tasks are still placed by its old value",

@@ -90,6 +90,8 @@ pub struct Cause {
     pub remedy: &'static str,
     /// The documents and issues that describe this fault.
     pub source: &'static str,
+    /// Whether it is only reported as a note about an instance that is ready, and so has no exit code.
+    pub is_only_note: bool,
     /// Whether it is a general cause of its layer.
     pub specificity: Specificity,
     /// The ids of the causes that explain this one: it is their symptom, or a weaker form of them.
@@ -147,6 +149,7 @@ impl Cause {
     pub(super) const DEFAULTS: Cause = Cause {
         id: "",
         layer: Layer::Unknown,
+        is_only_note: false,
         title: "",
         symptoms: "",
         proof: "",

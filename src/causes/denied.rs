@@ -152,6 +152,7 @@ pub(super) static API: Cause = Cause {
 /// Only a note: the instance has registered.
 pub(super) static DESCRIBE: Cause = Cause {
     id: "describe-denied",
+    is_only_note: true,
     title: "the role is not allowed to describe its container instance, so the agent's connection was not checked",
     symptoms: "everything works, and the verdict relies only on what the agent reports",
     proof: "AccessDenied for ecs:DescribeContainerInstances only, and the agent reports its container instance ARN; if \

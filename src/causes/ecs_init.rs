@@ -97,6 +97,7 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
 /// Only a note: the instance has joined, but no task that needs a GPU can be placed on it.
 pub(super) static GPU_NOT_SEEN: Cause = Cause {
     id: "gpu-not-seen",
+    is_only_note: true,
     layer: Layer::Units,
     title: "ECS_ENABLE_GPU_SUPPORT is on, but the agent registered without a GPU",
     symptoms: "the instance is in the cluster, but tasks that need a GPU are not placed on it",

@@ -84,6 +84,7 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
 /// Only a note: the instance has joined.
 pub(super) static DRAINING: Cause = Cause {
     id: "draining",
+    is_only_note: true,
     layer: Layer::Lifecycle,
     title: "the container instance is DRAINING, so ECS places no tasks on it",
     symptoms: "the instance is in the cluster and connected, but gets no tasks",

@@ -117,6 +117,7 @@ fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
 /// Only a note: the instance has joined, and its images may need no login.
 pub(super) static REGISTRY_AUTH_NOT_READ: Cause = Cause {
     id: "registry-auth-not-read",
+    is_only_note: true,
     layer: Layer::Agent,
     title: "the credentials of registries that `registry.auth` names could not be read",
     symptoms: "the instance is in the cluster, and tasks whose images need a login end with CannotPullContainerError; an older \
@@ -138,6 +139,7 @@ pub(super) static REGISTRY_AUTH_NOT_READ: Cause = Cause {
 /// The agent sends its attributes only with its first registration.
 pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     id: "attributes-not-applied",
+    is_only_note: true,
     layer: Layer::Agent,
     title: "the container instance does not have attributes that were set after its first registration",
     symptoms: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
@@ -163,6 +165,7 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
 /// Only a note: the instance has joined.
 pub(super) static TOO_OLD: Cause = Cause {
     id: "agent-too-old",
+    is_only_note: true,
     layer: Layer::Agent,
     title: "the agent is too old for VPC endpoints and for most current features",
     symptoms: "unexpected errors, task definitions that are rejected, VPC endpoints that are not used",

@@ -86,6 +86,7 @@ pub(super) static CALL_FAILED: Cause = Cause {
 /// Only a note: tasks without the constraint are not held back.
 pub(super) static TASK_NOT_HELD: Cause = Cause {
     id: "task-not-held",
+    is_only_note: true,
     title: "a task was placed on this instance before its daemons ran",
     symptoms: "a task starts without the daemon that it needs",
     proof: "the agent knew a task of another service than those of `ready.daemons = \"all\"` before tasks were allowed; \
@@ -106,6 +107,7 @@ pub(super) static TASK_NOT_HELD: Cause = Cause {
 /// Only a note: the instance has joined.
 pub(super) static NOT_STARTED: Cause = Cause {
     id: "task-not-started",
+    is_only_note: true,
     title: "a task of `start-tasks` was not started on this instance",
     symptoms: "the instance is ready, and a task that it should run from its start is missing",
     proof: "ecs:StartTask failed or placed no task, or the agent did not say which tasks it runs; a daemon service that has no \

@@ -207,8 +207,11 @@ impl Gathering<'_> {
         let id = facts.instance.get().map(|instance| instance.instance_id.as_str());
         let earlier = ownership::own_value(&facts.host, id, remote::AUTH_VARIABLES[1]);
         let kept = earlier.and_then(|data| remote::of_agent(&data, &source, &value).ok());
-        let then =
-            if kept.is_some() { "the credentials of an earlier run are kept" } else { "there are no earlier ones" };
+        let then = if kept.is_some() {
+            "the credentials of an earlier run are kept"
+        } else {
+            "an earlier run has written none"
+        };
         self.fragments.extend(kept);
         let text = format!("`registry.auth` not read; {then}: {error}");
         self.warnings.push(Warning::new(&warning::REGISTRY_AUTH_NOT_READ, text, Some(source)));

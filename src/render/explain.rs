@@ -51,6 +51,7 @@ pub fn cause_json(cause: &Cause) -> Value {
         "proof": cause.proof,
         "look_alikes": cause.look_alikes,
         "class": cause.class.word(),
+        "is_only_note": cause.is_only_note,
         "exit_code": cause.exit,
         "exit_code_after_deadline": cause.exit_after_deadline,
         "exit_code_lapsed": cause.exit_after_deadline,
@@ -62,6 +63,7 @@ pub fn cause_json(cause: &Cause) -> Value {
 /// The label and the text of each field.
 pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     let exit = match (cause.exit.code(), cause.exit_after_deadline.code()) {
+        _ if cause.is_only_note => "none".to_owned(),
         (first, last) if first == last => first.to_string(),
         (before, after) => format!("{before} until the deadline, then {after}"),
     };
@@ -70,7 +72,7 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
         ("proof", cause.proof.to_owned()),
         ("look-alikes", cause.look_alikes.join(", ")),
         ("remedy", cause.remedy.to_owned()),
-        ("reported", reported(cause.class)),
+        ("reported", if cause.is_only_note { ONLY_NOTE.to_owned() } else { reported(cause.class) }),
         ("exit code", exit),
         ("layer", cause.layer.word().to_owned()),
         ("source", cause.source.to_owned()),
@@ -78,6 +80,9 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     fields.retain(|(_, text)| !text.is_empty());
     fields
 }
+
+/// When a cause is reported that is only a note.
+const ONLY_NOTE: &str = "as a note, because the instance is ready nevertheless";
 
 /// When the cause is reported.
 fn reported(class: Class) -> String {

@@ -135,7 +135,7 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     if !plan.expectation.start_tasks.is_empty() {
         line(format!(
-            "tasks       {} start on this instance when it is ready",
+            "tasks       started on this instance when it is ready: {}",
             plan.expectation.start_tasks.join(", ")
         ));
     }

@@ -178,5 +178,8 @@ fn values_that_are_no_task_definitions_are_refused() {
     }
     let arn = "start-tasks=arn:aws:ecs:eu-west-1:111122223333:task-definition/web:3, log-router";
     let outcome = Instance::new().run(&["plan", "--set", arn]);
-    assert!(outcome.stdout.contains("task-definition/web:3, log-router start on this instance"), "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("is ready: arn:aws:ecs:eu-west-1:111122223333:task-definition/web:3, log-router"),
+        "{outcome:?}"
+    );
 }

@@ -262,7 +262,10 @@ impl Fragment {
             return self.push_agent(variable, raw, source);
         }
         let Some(setting) = schema::find(key) else {
-            let meant = suggestion::nearest(key, schema::ALL.iter().map(|setting| setting.name));
+            // A setting that stands below a `[table]` of the file.
+            let misplaced = key.rsplit_once('.').and_then(|(_, last)| schema::find(last)).map(|setting| setting.name);
+            let nearest = || suggestion::nearest(key, schema::ALL.iter().map(|setting| setting.name));
+            let meant = misplaced.or_else(nearest);
             return Err(SettingsError {
                 place: place_of(&source),
                 what: format!("unknown setting `{}`", redaction::name(key, is_of_key)),

@@ -297,7 +297,7 @@ pub static ALL: &[Setting] = &[
         "start-tasks",
         start_tasks,
         definitions,
-        "names of task definitions, `FAMILY` or `FAMILY:REVISION`, or their ARNs (an array, or separated by commas)",
+        "`none`, or names of task definitions, `FAMILY` or `FAMILY:REVISION`, or their ARNs, each family once (an array, or separated by commas)",
         "start a task of each on this instance when it is ready, unless one runs"
     ),
     setting!(

@@ -232,6 +232,9 @@ pub(super) fn definitions(raw: &Raw) -> Option<Vec<String>> {
     // A family twice would start one task or two, depending on how fast the agent learns of the first one.
     let family = |text: &String| text.rsplit('/').next().and_then(|name| name.split(':').next()).map(str::to_owned);
     let are_different = |all: &Vec<String>| all.iter().map(family).collect::<BTreeSet<_>>().len() == all.len();
+    if text(raw) == Some("none") {
+        return Some(Vec::new());
+    }
     texts(raw).filter(|all| all.iter().all(is_definition) && are_different(all))
 }
 
