@@ -233,7 +233,9 @@ impl CommandContext {
     /// nothing to verify.
     fn still_ready(&self, plan: &Plan, applied: &Applied) -> Option<VerdictDocument> {
         let disk = &self.host_clients.disk;
-        if applied.effects != Effects::default() || !has_images(&plan.expectation, pulls(disk).as_ref()) {
+        let waits_for_images = plan.expectation.waits_for_images().is_some();
+        let lacks_images = waits_for_images && !has_images(&plan.expectation, pulls(disk).as_ref());
+        if applied.effects != Effects::default() || lacks_images {
             return None;
         }
         let stored = report::stored_or_log(disk)?;

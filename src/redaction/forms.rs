@@ -4,7 +4,7 @@
 //! it is. These are found: passwords in URLs, values after names of secrets, values of variables that the agent does
 //! not know, options of commands, access keys, and long random text.
 
-use super::names::{REDACTED, is_secret_name};
+use super::names::{REDACTED, is_in_arn_of_secret, is_secret_name};
 use crate::agent_variables;
 
 /// Options of commands whose next word is secret.
@@ -185,14 +185,6 @@ fn without_bare_userinfo(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Whether the text ends within the ARN of a secret, before its name: `arn:aws:secretsmanager:REGION:ACCOUNT:secret`.
-fn is_in_arn_of_secret(shown: &str) -> bool {
-    let Some(before) = shown.strip_suffix(":secret") else { return false };
-    let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || ":-*".contains(c))).map_or(0, |end| end + 1);
-    let mut parts = before.get(start..).unwrap_or_default().split(':');
-    parts.next() == Some("arn") && parts.nth(1) == Some("secretsmanager") && parts.count() == 2
 }
 
 /// If the value after this name is secret: the number of bytes before the value, which takes the rest of the line.

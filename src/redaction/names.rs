@@ -45,6 +45,14 @@ pub fn is_secret_name(name: &str) -> bool {
     SECRET_PARTS.iter().any(contains) || SECRET_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()))
 }
 
+/// Whether the text ends within the ARN of a secret, before its name: `arn:aws:secretsmanager:REGION:ACCOUNT:secret`.
+pub(super) fn is_in_arn_of_secret(shown: &str) -> bool {
+    let Some(before) = shown.strip_suffix(":secret") else { return false };
+    let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || ":-*".contains(c))).map_or(0, |end| end + 1);
+    let mut parts = before.get(start..).unwrap_or_default().split(':');
+    parts.next() == Some("arn") && parts.nth(1) == Some("secretsmanager") && parts.count() == 2
+}
+
 /// The name without a comment sign and without `export` before it.
 pub(super) fn bare(name: &str) -> &str {
     let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);

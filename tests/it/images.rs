@@ -6,7 +6,7 @@ use crate::daemons::wait_until_it_waits_for;
 use crate::support::aws::tasks::Service;
 use crate::support::aws::{Fault, REGISTRY_PASSWORD};
 use crate::support::registry::RemoteImage;
-use crate::support::{Instance, Outcome};
+use crate::support::{Instance, Outcome, Running};
 use std::time::Duration;
 
 const ECR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app:1";
@@ -41,6 +41,17 @@ fn is_job(call: &str) -> bool {
 fn starts(instance: &Instance) -> usize {
     assert!(instance.disk.text("run/systemd/system/ecs-bootstrap-images.service").contains(" pull-images"));
     instance.systemd.calls().iter().filter(|call| is_job(call)).count() - 1
+}
+
+/// Starts to pull `nginx:1`, which takes this long, and returns when docker pulls it.
+fn start_slow_pull(instance: &Instance, takes: Duration) -> Running {
+    let slow = RemoteImage { takes, ..RemoteImage::default() };
+    instance.docker.change(|docker| drop(docker.images.in_registries.insert("nginx:1".to_owned(), slow)));
+    let pulling = instance.start(&["pull-images"]);
+    while pulls(instance).is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    pulling
 }
 
 fn said(outcome: &Outcome) -> String {
@@ -302,12 +313,7 @@ fn a_hold_without_images_is_a_warning() {
 #[test]
 fn only_one_process_pulls() {
     let instance = configured(Instance::new(), &["ready.images=nginx:1", "ready.deadline=20s"]);
-    let remote = RemoteImage { takes: Duration::from_secs(4), ..RemoteImage::default() };
-    instance.docker.change(|docker| drop(docker.images.in_registries.insert("nginx:1".to_owned(), remote)));
-    let first = instance.start(&["pull-images"]);
-    while pulls(&instance).is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let first = start_slow_pull(&instance, Duration::from_secs(4));
     let second = instance.run(&["pull-images"]);
     assert_eq!((second.code, second.stderr.as_str()), (Some(12), "error: another process pulls the images\n"));
     assert_eq!(first.wait().code, Some(0));
@@ -338,13 +344,8 @@ fn a_run_after_pulls_that_failed_waits_for_new_ones() {
 
 #[test]
 fn a_run_that_names_other_images_replaces_pulls_that_run() {
-    let slow = RemoteImage { takes: Duration::from_secs(30), ..RemoteImage::default() };
     let instance = configured(Instance::new(), &["ready.images=nginx:1"]);
-    instance.docker.change(|docker| drop(docker.images.in_registries.insert("nginx:1".to_owned(), slow)));
-    let pulling = instance.start(&["pull-images"]);
-    while pulls(&instance).is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let pulling = start_slow_pull(&instance, Duration::from_secs(30));
     let instance = configured(instance, &["ready.images=nginx:2"]);
     let calls = instance.systemd.calls();
     assert!(calls.iter().any(|call| call.starts_with("RestartUnit ecs-bootstrap-images.service")), "{calls:?}");
@@ -353,13 +354,8 @@ fn a_run_that_names_other_images_replaces_pulls_that_run() {
 
 #[test]
 fn pulls_whose_process_was_killed_have_ended() {
-    let slow = RemoteImage { takes: Duration::from_secs(60), ..RemoteImage::default() };
     let instance = configured(Instance::new(), &["ready.images=nginx:1", "ready.deadline=60s"]);
-    instance.docker.change(|docker| drop(docker.images.in_registries.insert("nginx:1".to_owned(), slow)));
-    let pulling = instance.start(&["pull-images"]);
-    while pulls(&instance).is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let pulling = start_slow_pull(&instance, Duration::from_secs(60));
     let is_pulling = |instance: &Instance| instance.run(&["status"]).stdout.contains("`nginx:1` is pulled");
     assert!(is_pulling(&instance));
     pulling.kill();
@@ -428,13 +424,8 @@ fn a_login_in_an_error_of_docker_is_hidden() {
 
 #[test]
 fn pulls_of_settings_that_were_removed_are_stopped() {
-    let slow = RemoteImage { takes: Duration::from_secs(60), ..RemoteImage::default() };
     let instance = configured(Instance::new(), &["ready.images=nginx:1"]);
-    instance.docker.change(|docker| drop(docker.images.in_registries.insert("nginx:1".to_owned(), slow)));
-    let pulling = instance.start(&["pull-images"]);
-    while pulls(&instance).is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let pulling = start_slow_pull(&instance, Duration::from_secs(60));
     let instance = configured(instance, &[]);
     let calls = instance.systemd.calls();
     assert!(calls.iter().any(|call| call.starts_with("StopUnit ecs-bootstrap-images.service")), "{calls:?}");

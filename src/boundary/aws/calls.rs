@@ -210,6 +210,12 @@ impl Aws {
     }
 }
 
+/// The error for an answer without a value that it must have.
+pub(super) fn without_member(operation: &'static str, member: &'static str) -> AwsError {
+    let source = Chain::of(&BrokenAnswer::MissingMember { member });
+    AwsError { operation, kind: AwsErrorKind::InvalidResponse, elapsed: Duration::ZERO, source: Some(source) }
+}
+
 /// The error for a list that does not end, or is longer than the service's limit.
 pub(super) fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
     let source = Chain::of(&BrokenAnswer::TooManyPages { most, what });

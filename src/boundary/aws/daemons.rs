@@ -112,21 +112,22 @@ impl Aws {
 
     /// Where the tasks of a task definition run, and whether they have a health check: `ecs:DescribeTaskDefinition`.
     pub async fn task_requirements(&self, arn: &str, deadline: Deadline) -> Result<TaskRequirements, AwsError> {
-        const OPERATION: &str = "ecs:DescribeTaskDefinition";
-        let body = json!({"taskDefinition": arn});
-        let answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
-        Ok(task_requirements(&answer["taskDefinition"]))
+        Ok(task_requirements(&self.task_definition(arn, deadline).await?))
     }
 
     /// The images of the containers of a task definition: `ecs:DescribeTaskDefinition`. Those with `repositoryCredentials` are left
     /// out, because only the task execution role can read that secret.
     pub async fn task_images(&self, arn: &str, deadline: Deadline) -> Result<Vec<String>, AwsError> {
+        let definition = self.task_definition(arn, deadline).await?;
+        let own = items(&definition["containerDefinitions"]).filter(|one| one["repositoryCredentials"].is_null());
+        Ok(own.map(|container| text(&container["image"])).filter(|image| !image.is_empty()).collect())
+    }
+
+    async fn task_definition(&self, arn: &str, deadline: Deadline) -> Result<Value, AwsError> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let body = json!({"taskDefinition": arn});
-        let answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
-        let containers = items(&answer["taskDefinition"]["containerDefinitions"]);
-        let own = containers.filter(|container| container["repositoryCredentials"].is_null());
-        Ok(own.map(|container| text(&container["image"])).filter(|image| !image.is_empty()).collect())
+        let mut answer = self.json(ECS, None, OPERATION, &body, Some("taskDefinition"), deadline).await?;
+        Ok(answer["taskDefinition"].take())
     }
 
     /// Whether an instance matches all expressions of the cluster query language: `ecs:ListContainerInstances`. `None` if ECS

@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::calls::without_member;
 use super::json::JsonService;
-use super::response_body::BrokenAnswer;
 use super::service::{EndpointName, Service};
-use super::{Aws, AwsError, AwsErrorKind, Chain};
+use super::{Aws, AwsError};
 use crate::retry::Deadline;
 
 /// Amazon ECR.
@@ -47,18 +47,14 @@ impl Aws {
 fn login(operation: &'static str, data: &Value) -> Result<(String, String), AwsError> {
     let token = data["authorizationToken"].as_str().unwrap_or_default();
     let pair = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    match pair.split_once(':').filter(|(user, password)| !user.is_empty() && !password.is_empty()) {
-        Some((user, password)) => Ok((user.to_owned(), password.to_owned())),
-        None => {
-            let source = Some(Chain::of(&BrokenAnswer::MissingMember { member: "authorizationToken" }));
-            let kind = AwsErrorKind::InvalidResponse;
-            Err(AwsError { operation, kind, elapsed: std::time::Duration::ZERO, source })
-        }
-    }
+    let pair = pair.split_once(':').filter(|(user, password)| !user.is_empty() && !password.is_empty());
+    pair.map(|(user, password)| (user.to_owned(), password.to_owned()))
+        .ok_or_else(|| without_member(operation, "authorizationToken"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::AwsErrorKind;
     use super::*;
 
     #[test]

@@ -2,18 +2,16 @@
 //!
 //! In: a name, and a deadline. Out: the value as text, or an [`AwsError`], which never contains the value.
 
-use std::time::Duration;
-
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use super::calls::without_member;
 use super::json::JsonService;
 use super::query::s3_error;
-use super::response_body::BrokenAnswer;
 use super::service::{Content, EndpointName, ErrorAnswer, Service};
-use super::{Aws, AwsError, AwsErrorKind, Chain};
+use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
 /// AWS Secrets Manager.
@@ -81,11 +79,6 @@ impl Aws {
     }
 }
 
-fn without_member(operation: &'static str, member: &'static str) -> AwsError {
-    let source = Some(Chain::of(&BrokenAnswer::MissingMember { member }));
-    AwsError { operation, kind: AwsErrorKind::InvalidResponse, elapsed: Duration::ZERO, source }
-}
-
 /// The key of an object in the path of a URL (Amazon S3 API Reference, "Signature Calculations", UriEncode).
 fn encoded(key: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
@@ -117,6 +110,8 @@ pub fn is_absent(error: &AwsError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
