@@ -114,6 +114,8 @@ pub enum HostCommand {
     Watch,
     /// Pull the images of `ready.images` (for ecs-bootstrap-images.service)
     PullImages,
+    /// Wait for a sign that the instance ends, then drain its container instance (for ecs-bootstrap-drain.service)
+    Drain,
     /// Show when each part of this boot began and ended, and what it waited for; needs no earlier run, changes nothing
     Timeline(Timeline),
     /// List what must be removed before a snapshot of this instance becomes an AMI; with --yes, remove it

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::kernel;
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
+use crate::drain::{DRAIN, Drain, LOCK as DRAIN_LOCK};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
@@ -228,6 +229,18 @@ pub fn pulls(disk: &Disk) -> Option<Pulls> {
         pulls.end();
     }
     Some(pulls)
+}
+
+/// The state of the draining in this boot; `None` if there is none.
+pub fn drain(disk: &Disk) -> Option<Drain> {
+    let bytes = read_or_log(disk, DRAIN)?;
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.inspect_err(|error| tracing::debug!(%error, path = DRAIN, "invalid state ignored")).ok()
+}
+
+/// Whether a process drains, or waits for a reason to. Only root can know that.
+pub fn is_drain_running(disk: &Disk) -> bool {
+    disk.lock(DRAIN_LOCK).is_err()
 }
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is

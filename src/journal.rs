@@ -32,6 +32,10 @@ pub const MESSAGE_ID_UNKNOWN: &str = "f8e2800efb0763dc277142001c200464";
 pub const MESSAGE_ID_HANDED_OVER: &str = "3f6e5e4d8a1e0485c4d394202ebbb079";
 /// The fault that `watch` reported is over.
 pub const MESSAGE_ID_RECOVERED: &str = "b1f0e7d65c0f4e0f8a4f7b0a6e2d93c1";
+/// The draining of the container instance begins or has ended.
+pub const MESSAGE_ID_DRAIN: &str = "93d1f5098f6b5e715a35d787dfee8deb";
+/// A step of the draining failed, or tasks were left.
+pub const MESSAGE_ID_DRAIN_FAILED: &str = "055909cdb1765193951ca8190b81705a";
 /// `ecs.config` contains the decided configuration.
 pub const MESSAGE_ID_CONFIGURED: &str = "60153183f56face4401aaf19a8f9c8bb";
 

@@ -58,6 +58,7 @@ pub mod command_line;
 pub mod commands;
 pub mod comparison;
 pub mod decide;
+pub mod drain;
 pub mod ecs_config;
 pub mod effects;
 pub mod evidence;

@@ -115,6 +115,7 @@ async fn run_command(command: HostCommand, context: CommandContext) -> CommandOu
         HostCommand::Status => Box::pin(context.status()).await,
         HostCommand::Watch => Box::pin(context.watch()).await,
         HostCommand::PullImages => Box::pin(context.pull_images()).await,
+        HostCommand::Drain => Box::pin(context.drain()).await,
         HostCommand::Timeline(options) => Box::pin(context.timeline(&options)).await,
     }
 }

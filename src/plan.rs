@@ -3,7 +3,7 @@
 //! Plain data, made by `decide`, printed by `render`, carried out by `apply`. [`EcsConfig::new`] and
 //! [`PlannedKey::value`] can contain secrets. They are never serialized, and `render` redacts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,9 @@ use crate::facts::WriteRecord;
 use crate::followed_tags::FollowRules;
 use crate::images::WantedImages;
 use crate::redaction;
-use crate::settings::{AtDeadline, Daemons, Rank, ReadyAttributes, Settings, Source, Sourced, Switch, Warning};
+use crate::settings::{
+    AtDeadline, Daemons, DrainTrigger, Rank, ReadyAttributes, Settings, Source, Sourced, Switch, Warning,
+};
 
 /// The agent's configuration file, the only one that ecs-bootstrap writes.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -191,9 +193,33 @@ pub struct Expectation {
     /// What `watch` observes after the verification; `None` if it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchRules>,
+    /// When and how the container instance is drained; `None` if it never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainRules>,
     /// The signal targets outside of this host.
     #[serde(default)]
     pub signal: SignalTargets,
+}
+
+/// When and how the container instance is drained (`drain.*`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRules {
+    /// Why it is drained. Not empty.
+    pub on: BTreeSet<DrainTrigger>,
+    /// How long to wait for the end of its tasks.
+    pub deadline: Duration,
+    /// The name of the terminating hook, if the group has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+}
+
+impl DrainRules {
+    /// The rules, if the settings name a trigger.
+    pub fn of(settings: &Settings) -> Option<DrainRules> {
+        let drain = &settings.drain;
+        let (on, deadline, hook) = (drain.on.value.clone(), drain.deadline.value, drain.hook.value.clone());
+        (!on.is_empty()).then_some(DrainRules { on, deadline, hook })
+    }
 }
 
 /// How the agent is watched after the verification (`watch.*`).

@@ -3,8 +3,8 @@
 use super::cause::Cause;
 use super::{
     acs, agent, agent_start, api, attributes, clock, cloud_init, cluster, config, config_file, denied, dns, docker,
-    ecs_init, host, images, imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tasks, tls,
-    units, user_data,
+    drain, ecs_init, host, images, imds, lifecycle, maintenance, overrides, registered, role, route, saved_state,
+    tasks, tls, units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -166,6 +166,10 @@ pub static ALL: &[&Cause] = &[
     &images::NOT_FOUND,
     &images::NO_SPACE,
     &images::MISSING,
+    &drain::DENIED,
+    &drain::NO_HOOK,
+    &drain::CALL_FAILED,
+    &drain::TASKS_LEFT,
     &attributes::DENIED,
     &attributes::CALL_FAILED,
     &attributes::MISSING,

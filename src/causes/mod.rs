@@ -20,6 +20,7 @@ mod config_file;
 mod denied;
 mod dns;
 mod docker;
+mod drain;
 mod ecs_init;
 pub mod engine;
 pub mod examined;

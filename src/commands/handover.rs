@@ -22,6 +22,7 @@ use crate::settings::schema::MAX_DURATION;
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 pub(super) const WATCH_TIMER: &str = "ecs-bootstrap-watch.timer";
 pub(super) const IMAGES_UNIT: &str = "ecs-bootstrap-images.service";
+pub(super) const DRAIN_UNIT: &str = "ecs-bootstrap-drain.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
 /// The units of the verification, written if no package installed them. The second one reports that the first one died.
 const UNIT_TEXTS: [(&str, &str); 2] = [
@@ -36,6 +37,8 @@ const WATCH_UNIT_TEXTS: [(&str, &str); 2] = [
 /// The unit that pulls images, written if no package installed it.
 const IMAGES_UNIT_TEXTS: [(&str, &str); 1] =
     [(IMAGES_UNIT, include_str!("../../systemd/ecs-bootstrap-images.service"))];
+/// The unit that drains the container instance, written if no package installed it.
+const DRAIN_UNIT_TEXTS: [(&str, &str); 1] = [(DRAIN_UNIT, include_str!("../../systemd/ecs-bootstrap-drain.service"))];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
 /// What verify and guard need from the last run.
@@ -76,6 +79,7 @@ fn parse(bytes: &[u8]) -> Option<Handover> {
     times.deadline = times.deadline.min(MAX_DURATION);
     times.window = times.window.min(MAX_DURATION);
     times.watch.iter_mut().for_each(|watch| watch.window = watch.window.min(MAX_DURATION));
+    times.drain.iter_mut().for_each(|drain| drain.deadline = drain.deadline.min(MAX_DURATION));
     Some(handover)
 }
 
@@ -130,14 +134,32 @@ pub(super) async fn start_watch(
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
 ) -> Result<(), StageError> {
+    start_unless_active(host_clients, systemd, program, (WATCH_TIMER, &WATCH_UNIT_TEXTS)).await
+}
+
+/// Queues the start of the unit that drains the container instance, unless it is active.
+pub(super) async fn start_drain(
+    host_clients: &HostClients,
+    systemd: Result<&Systemd, &SystemdError>,
+    program: Option<&Path>,
+) -> Result<(), StageError> {
+    start_unless_active(host_clients, systemd, program, (DRAIN_UNIT, &DRAIN_UNIT_TEXTS)).await
+}
+
+async fn start_unless_active(
+    host_clients: &HostClients,
+    systemd: Result<&Systemd, &SystemdError>,
+    program: Option<&Path>,
+    (unit, texts): (&str, &[(&str, &str)]),
+) -> Result<(), StageError> {
     if let Ok(systemd) = systemd
-        && let Ok(timer) = systemd.unit(WATCH_TIMER).await
-        && timer.active_state.as_deref() == Some("active")
+        && let Ok(state) = systemd.unit(unit).await
+        && state.active_state.as_deref() == Some("active")
     {
         return Ok(());
     }
     let jobs = Jobs::of(&host_clients.disk, systemd)?;
-    queue_or_write(host_clients, &jobs, program, ("start", WATCH_TIMER), &WATCH_UNIT_TEXTS).await
+    queue_or_write(host_clients, &jobs, program, ("start", unit), texts).await
 }
 
 /// Queues the start of the unit that pulls images; a restart, if it may pull other images.

@@ -8,6 +8,7 @@
 mod after_user_data;
 mod check;
 mod doctor;
+mod drain;
 mod explain;
 mod follow_tags;
 mod guard;

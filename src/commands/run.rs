@@ -153,6 +153,15 @@ impl CommandContext {
                 );
             }
         }
+        if plan.expectation.drain.is_some() {
+            let started = handover::start_drain(&self.host_clients, systemd.as_ref(), self.program.as_deref()).await;
+            if let Err(error) = started {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "the instance is not drained before it ends: the unit was not started"
+                );
+            }
+        }
         Ok((plan, applied, systemd))
     }
 

@@ -7,9 +7,9 @@ use super::handover::VERIFY_UNIT;
 use super::verify_died::{died_document, is_left_to_verify_unit, is_running, verify_unit};
 use crate::command_line::CommandOutput;
 use crate::exit::Exit;
-use crate::host::pulls;
+use crate::host::{drain as drain_state, is_drain_running, pulls};
 use crate::redaction::error_chain;
-use crate::render::{VerdictDocument, VerdictState, as_json, pulls_text, verdict_text};
+use crate::render::{VerdictDocument, VerdictState, as_json, drain_text, pulls_text, verdict_text};
 use crate::report;
 
 impl CommandContext {
@@ -21,7 +21,10 @@ impl CommandContext {
         };
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
         let mut stderr = String::new();
-        let wanted = self.last_expectation().and_then(|expected| expected.ready).map(|ready| ready.images);
+        let expectation = self.last_expectation();
+        let drain = expectation.as_ref().and_then(|expected| expected.drain.as_ref());
+        let drain = drain.and_then(|_| drain_state(&self.host_clients.disk));
+        let wanted = expectation.and_then(|expected| expected.ready).map(|ready| ready.images);
         // Those of settings that were removed say nothing.
         let pulls = pulls(&self.host_clients.disk).filter(|pulls| Some(&pulls.wanted) == wanted.as_ref());
         let mut document = if is_waiting && self.host_clients.disk.is_booted() {
@@ -40,7 +43,12 @@ impl CommandContext {
         document.images = pulls.as_ref().map(|pulls| pulls.images.clone()).unwrap_or_default();
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
         let images = pulls.as_ref().map(pulls_text).unwrap_or_default();
-        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) + &images };
+        let draining = drain.as_ref().map(drain_text).unwrap_or_default();
+        if drain.as_ref().is_some_and(|drain| !drain.is_final()) && !is_drain_running(&self.host_clients.disk) {
+            stderr += "warning: nothing drains this instance: `systemctl status ecs-bootstrap-drain`\n";
+        }
+        document.drain = drain;
+        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) + &images + &draining };
         CommandOutput { stdout, stderr, exit }
     }
 }

@@ -18,6 +18,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::command_line::CommandOutput;
 use crate::evidence::{StageError, Watched};
 use crate::exit::Exit;
+use crate::host::drain;
 use crate::plan::{Expectation, WatchRules};
 use crate::redaction::{self, error_chain};
 use crate::render::{
@@ -86,6 +87,9 @@ impl CommandContext {
         let Some(stored) = self.final_verdict() else {
             return self.not_checked("waiting", "the verification has not ended");
         };
+        if expectation.drain.is_some() && drain(&self.host_clients.disk).is_some_and(|drain| drain.is_ending()) {
+            return self.not_checked("ending", "the instance is about to end; `drain` has deregistered it, or will");
+        }
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();
         let expectation = expectation.clone();

@@ -83,6 +83,7 @@ fn name(command: &HostCommand) -> &'static str {
         HostCommand::Timeline(_) => "timeline",
         HostCommand::Watch => "watch",
         HostCommand::PullImages => "pull-images",
+        HostCommand::Drain => "drain",
     }
 }
 

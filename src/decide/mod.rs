@@ -19,8 +19,8 @@ use crate::ecs_config::{edit, effective, issue, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
 use crate::plan::{
-    ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, ReadyConditions, Refusal, SignalTargets, VENDOR_ECS_CONFIG,
-    WatchRules,
+    DrainRules, ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, ReadyConditions, Refusal, SignalTargets,
+    VENDOR_ECS_CONFIG, WatchRules,
 };
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning, warning};
 
@@ -64,6 +64,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         start_tasks: settings.start_tasks.value.clone(),
         follow: derived::follow(settings, facts, &mut warnings),
         watch: WatchRules::of(settings),
+        drain: DrainRules::of(settings),
         signal: SignalTargets::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, early, expectation, warnings })

@@ -12,7 +12,7 @@ use crate::ecs_config::{effective, read};
 use crate::images::{ImageReference, Login, WantedImages};
 use crate::plan::{Expectation, Plan, ReadyConditions, cluster_name, region_and_account};
 use crate::settings::fragment::WRITTEN_TAGS;
-use crate::settings::{Rank, RemoteValue, Settings, TagsApi, TagsSettings};
+use crate::settings::{DrainTrigger, Rank, RemoteValue, Settings, TagsApi, TagsSettings};
 
 /// A statement of an IAM policy document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,6 +55,12 @@ pub fn statements(settings: &Settings, plan: &Plan) -> Vec<Statement> {
     }
     if plan.expectation.waits_for_attributes().is_some_and(|ready| ready.attributes.auto) {
         statements.push(Statement::new("ReadWhetherTrunkingIsOn", &["ecs:ListAccountSettings"], "*"));
+    }
+    if plan.expectation.drain.is_some() {
+        // The deregistration is among the actions of the agent.
+        let drain = ["ecs:UpdateContainerInstancesState"];
+        let drain = Statement::new("DrainTheContainerInstance", &drain, names.in_cluster("container-instance"));
+        statements.push(names.within_cluster(drain));
     }
     statements.extend(of_remote_values(&names, settings));
     if let Some(ready) = plan.expectation.waits_for_images() {
@@ -174,8 +180,8 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
     let signal = &settings.signal;
     let mut statements = Vec::new();
     let finds_stack = signal.cloudformation.value && (signal.stack.value.is_none() || signal.resource.value.is_none());
-    let is_in_group = signal.lifecycle.value || signal.unhealthy.value;
-    if finds_stack || is_in_group {
+    let of_group = of_group(names, settings);
+    if finds_stack || !of_group.is_empty() {
         statements.push(Statement::new("FindStackAndGroup", &["ec2:DescribeTags"], "*"));
     }
     if signal.cloudformation.value {
@@ -187,18 +193,7 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
         };
         statements.push(Statement::new("SignalTheStack", &["cloudformation:SignalResource"], stack));
     }
-    let group = names.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/*");
-    if is_in_group {
-        statements.push(Statement::new("CountInstancesInService", &["autoscaling:DescribeAutoScalingGroups"], "*"));
-    }
-    if signal.lifecycle.value {
-        let complete = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"];
-        statements.push(Statement::new("FindTheLaunchHook", &["autoscaling:DescribeLifecycleHooks"], "*"));
-        statements.push(Statement::new("CompleteTheLaunchHook", &complete, group.clone()));
-    }
-    if signal.unhealthy.value {
-        statements.push(Statement::new("ReportUnhealthy", &["autoscaling:SetInstanceHealth"], group));
-    }
+    statements.extend(of_group);
     if signal.instance_tags.value {
         let prefix = &settings.tags_prefix.value;
         let keys = WRITTEN_TAGS.map(|key| format!("{prefix}{key}"));
@@ -210,6 +205,31 @@ fn of_signals(names: &Names<'_>, settings: &Settings, is_tagged: bool) -> Vec<St
     if signal.cloudwatch.value {
         let metric = Statement::new("StoreTheLaunchMetric", &["cloudwatch:PutMetricData"], "*");
         statements.push(metric.only_if("StringEquals", "cloudwatch:namespace", "ecs-bootstrap"));
+    }
+    statements
+}
+
+/// The calls of `signal.*` and `drain.on` that are about the Auto Scaling group.
+fn of_group(names: &Names<'_>, settings: &Settings) -> Vec<Statement> {
+    let (lifecycle, unhealthy) = (settings.signal.lifecycle.value, settings.signal.unhealthy.value);
+    let drains = settings.drain.on.value.contains(&DrainTrigger::Termination);
+    let group = names.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/*");
+    let complete = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"];
+    let find = ["autoscaling:DescribeLifecycleHooks"];
+    let mut statements = Vec::new();
+    if lifecycle || unhealthy {
+        statements.push(Statement::new("CountInstancesInService", &["autoscaling:DescribeAutoScalingGroups"], "*"));
+    }
+    if lifecycle {
+        statements.push(Statement::new("FindTheLaunchHook", &find, "*"));
+        statements.push(Statement::new("CompleteTheLaunchHook", &complete, group.clone()));
+    }
+    if drains {
+        statements.push(Statement::new("FindTheTerminatingHook", &find, "*"));
+        statements.push(Statement::new("CompleteTheTerminatingHook", &complete, group.clone()));
+    }
+    if unhealthy {
+        statements.push(Statement::new("ReportUnhealthy", &["autoscaling:SetInstanceHealth"], group));
     }
     statements
 }

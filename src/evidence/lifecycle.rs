@@ -2,40 +2,19 @@
 //!
 //! In: answers of instance metadata. Out: text for an evidence line.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use serde::Deserialize;
-
-/// A notice is over this long after its time.
-const OVER: Duration = Duration::from_secs(300);
-
-/// The answer to `spot/instance-action` (Amazon EC2 User Guide, "Spot Instance interruption notices").
-#[derive(Deserialize)]
-struct InstanceAction {
-    action: String,
-    #[serde(default)]
-    time: String,
-}
-
-/// The target lifecycle states of an instance that Auto Scaling takes out of service (Amazon EC2 Auto Scaling User Guide,
-/// "Retrieve the target lifecycle state through instance metadata").
-const ENDS: [&str; 2] = ["Terminated", "Warmed:Terminated"];
+use crate::drain::{SpotInterruption, is_terminated};
 
 /// How the instance ends, from its target lifecycle state and the answer to `spot/instance-action`; `None` if it does not.
-///
-/// A notice whose time is long over is of an interruption that the instance survived, by a stop or hibernation.
 pub fn ending(target_state: Option<&str>, instance_action: Option<&[u8]>, now: SystemTime) -> Option<String> {
-    let action = instance_action.and_then(|answer| serde_json::from_slice::<InstanceAction>(answer).ok());
-    let is_known = |action: &InstanceAction| ["terminate", "stop", "hibernate"].contains(&action.action.as_str());
-    let is_over = |action: &InstanceAction| {
-        humantime::parse_rfc3339(&action.time).is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since > OVER))
-    };
-    if let Some(InstanceAction { action, time }) = action.filter(|action| is_known(action) && !is_over(action)) {
-        let is_time = time.bytes().all(|byte| byte.is_ascii_digit() || b"-:TZ.".contains(&byte));
-        let at = if is_time && !time.is_empty() { format!(" at {time}") } else { String::new() };
+    if let Some(SpotInterruption { action, time }) =
+        SpotInterruption::announced(instance_action.unwrap_or_default(), now)
+    {
+        let at = if time.is_empty() { String::new() } else { format!(" at {time}") };
         return Some(format!("EC2 has announced a Spot interruption: `{action}`{at}"));
     }
-    let state = target_state.filter(|state| ENDS.contains(state))?;
+    let state = target_state.filter(|state| is_terminated(state))?;
     Some(format!("the target lifecycle state of the instance is `{state}`"))
 }
 

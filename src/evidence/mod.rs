@@ -52,6 +52,7 @@ use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{SystemdError, time_of};
+use crate::drain::Drain;
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::followed_tags::FollowedTags;
@@ -233,6 +234,8 @@ pub struct Evidence {
     pub followed: Option<FollowedTags>,
     /// The state of the pulls of `ready.images`; `None` if there is none.
     pub pulls: Option<Pulls>,
+    /// The state of the draining; `None` if there is none.
+    pub drain: Option<Drain>,
     /// Whether the account setting `awsvpcTrunking` is on for the role; `None` if ECS was not asked.
     pub trunking: Option<Result<bool, AwsError>>,
     /// How many NVIDIA devices the host has; 0 if nothing asks for them.

@@ -5,6 +5,7 @@
 mod bundle;
 mod check;
 mod doctor;
+mod drain;
 mod explain;
 mod images;
 mod maintenance;
@@ -19,6 +20,7 @@ mod watch;
 pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
 pub use check::{check_json, check_summary, check_text};
 pub use doctor::{considered_text, doctor_json, doctor_text};
+pub use drain::{drain_json, drain_status, drain_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
 pub use images::{pulls_json, pulls_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};

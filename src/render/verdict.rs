@@ -6,6 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::causes::FoundCause;
+use crate::drain::Drain;
 use crate::evidence::task_hold::DaemonState;
 use crate::images::Pull;
 use crate::redaction::{self, MAX_TEXT};
@@ -74,6 +75,9 @@ pub struct VerdictDocument {
     /// The images of `ready.images`: only in `status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Pull>,
+    /// The state of the draining (`drain.on`): only in `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// The duration of each stage.
     pub phases: Vec<Phase>,
     /// The signals, if any are enabled.
@@ -182,6 +186,16 @@ impl fmt::Display for SignalOutcome {
 }
 
 impl VerdictDocument {
+    /// Replaces the notes whose ids begin with `prefix`. Returns whether that changes something.
+    pub fn replace_notes(&mut self, prefix: &str, notes: &[FoundCause]) -> bool {
+        let notes: Vec<_> = notes.iter().map(finding_document).collect();
+        let is_old = |note: &&FindingDocument| note.id.starts_with(prefix);
+        let is_same = self.notes.iter().filter(is_old).eq(&notes);
+        self.notes.retain(|note| !note.id.starts_with(prefix));
+        self.notes.extend(notes);
+        !is_same
+    }
+
     /// Drops evidence beyond [`MAX_TEXT`] bytes. The evidence of the cause is kept first.
     fn limit_evidence(&mut self) {
         let mut bytes_left = MAX_TEXT;
@@ -214,6 +228,7 @@ impl VerdictDocument {
             agent_connected: None,
             daemons: Vec::new(),
             images: Vec::new(),
+            drain: None,
             phases: Vec::new(),
             signals: Vec::new(),
         }
@@ -244,6 +259,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> V
         agent_connected: None,
         daemons: Vec::new(),
         images: Vec::new(),
+        drain: None,
         phases: phases.to_vec(),
         signals: Vec::new(),
     };

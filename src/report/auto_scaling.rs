@@ -8,8 +8,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::client::{GROUP, GroupLaunchHook, SendOutcome, SignalClient, not_waiting};
+use super::client::{CALL, GroupHook, SendOutcome, SignalClient, not_waiting};
+use super::hooks::{MIN_PAUSE, only_hook};
 use super::signals::signal;
+use crate::boundary::aws::Transition;
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
 use crate::host::pulls;
@@ -17,15 +19,10 @@ use crate::redaction::error_chain;
 use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState};
 use crate::retry::{Deadline, pause_for};
 
-/// Time limit for one call.
-const CALL: Duration = Duration::from_secs(20);
 /// Pause between two requests for the target lifecycle state.
 const TARGET_STATE_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause between two reads of the state of the images.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
-/// Bounds of the pause between heartbeats. The shortest time-out of a hook is 30 s; an unknown one is treated as that.
-const MIN_PAUSE: Duration = Duration::from_secs(10);
-const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Whether the group may replace this instance; if not, why. Only faults of this host (exit code 24) qualify: any other
 /// fault would also occur on the replacement. If no other instance is in service, an instance that can be examined is
@@ -140,7 +137,7 @@ impl SignalClient {
                 let detail = format!(
                     "{}: not abandoned, because {why}; when the time of the hook is over, its default result applies: \
                      {}",
-                    description(hook),
+                    hook.description(),
                     hook.default_result
                 );
                 Some(signal(SignalTarget::LaunchHook, status, SignalOutcome::Left, detail))
@@ -159,7 +156,7 @@ impl SignalClient {
         may_abandon(document.exit_code, document.verdict, others)
     }
 
-    async fn complete(&self, hook: &GroupLaunchHook, success: bool) -> SignalStatus {
+    async fn complete(&self, hook: &GroupHook, success: bool) -> SignalStatus {
         let done = |outcome, detail| signal(SignalTarget::LaunchHook, continue_or_abandon(success), outcome, detail);
         let outcome = self
             .send(async |deadline| {
@@ -167,13 +164,13 @@ impl SignalClient {
             })
             .await;
         match outcome {
-            SendOutcome::Sent => done(SignalOutcome::Sent, description(hook)),
+            SendOutcome::Sent => done(SignalOutcome::Sent, hook.description()),
             SendOutcome::NotWaiting(message) => {
-                done(SignalOutcome::NotWaiting, format!("{}: {message}", description(hook)))
+                done(SignalOutcome::NotWaiting, format!("{}: {message}", hook.description()))
             }
             SendOutcome::Failed(error) => {
                 let remedy = "allow the instance's role `autoscaling:CompleteLifecycleAction` on the group";
-                done(SignalOutcome::Failed, format!("{}: {}; {remedy}", description(hook), error_chain(&error)))
+                done(SignalOutcome::Failed, format!("{}: {}; {remedy}", hook.description(), error_chain(&error)))
             }
         }
     }
@@ -197,10 +194,6 @@ impl SignalClient {
         }
     }
 
-    async fn group(&self) -> Option<String> {
-        self.setting_or_tag(&None, GROUP).await
-    }
-
     /// How many other instances of the group are in service and healthy; `None` if that cannot be found out.
     async fn others_in_service(&self, group: &str) -> Option<usize> {
         let deadline = self.by(CALL);
@@ -222,65 +215,23 @@ impl SignalClient {
     }
 
     /// The hook that the settings name, otherwise the only launch hook of the group; or why there is none.
-    async fn find_launch_hook(&self) -> Result<&GroupLaunchHook, String> {
+    async fn find_launch_hook(&self) -> Result<&GroupHook, String> {
         self.launch_hook.get_or_try_init(async || self.look_up_launch_hook().await).await
     }
 
-    async fn look_up_launch_hook(&self) -> Result<GroupLaunchHook, String> {
-        let Some(group) = self.group().await else {
-            return Err(format!(
-                "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance \
-                 metadata"
-            ));
-        };
-        let call = async { self.aws().await?.launch_hooks(&group, self.by(CALL)).await };
-        let hooks = match call.await {
-            Ok(hooks) => hooks,
-            // The name is enough to complete it.
-            Err(error) => {
-                return match &self.signal.hook {
-                    Some(name) => {
-                        let default_result = "not known".to_owned();
-                        Ok(GroupLaunchHook { group, name: name.clone(), pause: MIN_PAUSE, default_result })
-                    }
-                    None => {
-                        let remedy = "allow `autoscaling:DescribeLifecycleHooks`, or name the hook with `signal.hook`";
-                        Err(format!("the launch hooks of `{group}` were not read: {}; {remedy}", error_chain(&error)))
-                    }
-                };
-            }
-        };
-        let hooks: Vec<_> = hooks.into_iter().filter(|hook| is_hook_name(&hook.name)).collect();
-        let names: Vec<_> = hooks.iter().map(|hook| hook.name.clone()).collect();
-        let is_wanted = |name: &str| self.signal.hook.as_deref().is_none_or(|wanted| wanted == name);
-        let mut wanted = hooks.into_iter().filter(|hook| is_wanted(&hook.name));
-        match (wanted.next(), wanted.next()) {
-            (Some(hook), None) => Ok(GroupLaunchHook {
-                group,
-                name: hook.name,
-                pause: (hook.heartbeat_timeout / 2).clamp(MIN_PAUSE, MAX_PAUSE),
-                default_result: hook.default_result,
-            }),
-            (None, _) => Err(format!("the group `{group}` has no such launch hook; it has {names:?}")),
-            (Some(_), Some(_)) => {
-                Err(format!("the group `{group}` has several launch hooks, {names:?}; name one with `signal.hook`"))
-            }
+    async fn look_up_launch_hook(&self) -> Result<GroupHook, String> {
+        const SETTING: &str = "signal.hook";
+        let wanted = self.signal.hook.as_deref();
+        match self.hooks(Transition::Launching).await {
+            Ok((group, hooks)) => only_hook(&group, hooks, wanted, ("launch", SETTING)),
+            Err(error) => error.hook_by_name(wanted, SETTING),
         }
     }
-}
-
-/// Amazon EC2 Auto Scaling API Reference, LifecycleHook, LifecycleHookName.
-fn is_hook_name(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b))
 }
 
 /// The result that a launch hook takes.
 fn continue_or_abandon(success: bool) -> &'static str {
     if success { "CONTINUE" } else { "ABANDON" }
-}
-
-fn description(hook: &GroupLaunchHook) -> String {
-    format!("hook `{}` of group `{}`", hook.name, hook.group)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use crate::retry::{AttemptResult, Deadline, Policy, until};
 
 /// Time limit for finding out which instance this is.
 const IDENTITY: Duration = Duration::from_secs(10);
+/// Time limit for one call.
+pub(super) const CALL: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
 /// Time limit for `ec2:DescribeTags`.
 const DESCRIBE_TAGS: Duration = Duration::from_secs(30);
@@ -38,7 +40,7 @@ pub struct SignalClient {
     pub(super) launch: Launch,
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
-    pub(super) launch_hook: OnceCell<GroupLaunchHook>,
+    pub(super) launch_hook: OnceCell<GroupHook>,
     /// Until when the pulls of images may begin, before which the instance must not be stopped in a warm pool; `None` without
     /// images.
     pub(super) images_by: Option<Deadline>,
@@ -56,14 +58,16 @@ pub(super) struct Launch {
     pub(super) enters_warm_pool: Option<bool>,
 }
 
-/// The launch lifecycle hook of this instance's Auto Scaling group.
+/// A lifecycle hook of this instance's Auto Scaling group.
 #[derive(Clone, Debug)]
-pub(super) struct GroupLaunchHook {
+pub struct GroupHook {
     pub(super) group: String,
     pub(super) name: String,
     /// The pause between two heartbeats.
     pub(super) pause: Duration,
     pub(super) default_result: String,
+    /// How long the hook waits for a heartbeat; `None` if that is not known.
+    pub(super) heartbeat_timeout: Option<Duration>,
 }
 
 /// The result of one signal, after its retries.
@@ -84,6 +88,11 @@ impl SignalClient {
         if expectation.signal.is_off() {
             return None;
         }
+        Some(SignalClient::of(host_clients, expectation, deadline).await)
+    }
+
+    /// The client, also if no signal is enabled.
+    pub(super) async fn of(host_clients: &HostClients, expectation: &Expectation, deadline: Deadline) -> SignalClient {
         let (mut instance_id, mut region) = (expectation.instance_id.clone(), expectation.region.clone());
         if instance_id.is_none() || region.is_none() {
             let deadline = deadline.earliest(Deadline::after(IDENTITY));
@@ -96,7 +105,7 @@ impl SignalClient {
                 Err(error) => tracing::debug!(%error, "instance identity document not read; signals need it"),
             }
         }
-        Some(SignalClient {
+        SignalClient {
             host_clients: host_clients.clone(),
             signal: expectation.signal.clone(),
             instance_id: instance_id.unwrap_or_default(),
@@ -111,7 +120,7 @@ impl SignalClient {
             launch_hook: OnceCell::new(),
             images_by: expectation.waits_for_images().map(|ready| Deadline::after(ready.deadline)),
             until: Cell::new(None),
-        })
+        }
     }
 
     /// The deadline of a call that may take `longest`, and no longer than the signals of the verdict.
@@ -174,9 +183,15 @@ impl SignalClient {
             .await
     }
 
-    pub(super) async fn aws(&self) -> Result<Aws, AwsError> {
+    /// The clients of AWS in the region of this instance.
+    pub async fn aws(&self) -> Result<Aws, AwsError> {
         self.host_clients.aws(&self.region).await
     }
+}
+
+/// The deadline for finding out which instance this is.
+pub(super) fn identity_deadline() -> Deadline {
+    Deadline::after(IDENTITY)
 }
 
 /// Whether AWS can have set this value: a stack name or logical id (CloudFormation API Reference), an ARN, or a group

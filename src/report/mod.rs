@@ -7,14 +7,17 @@ mod auto_scaling;
 mod client;
 mod cloudformation;
 mod fault_metric;
+mod hooks;
 mod instance_tags;
 mod launch_metric;
 mod sent;
 mod signals;
+mod termination;
 
-pub use client::SignalClient;
+pub use client::{GroupHook, SignalClient};
 pub use sent::is_record;
 pub use signals::with_heartbeats;
+pub use termination::{TerminatingHooks, drain_failure};
 
 use serde_json::Value;
 
@@ -109,7 +112,8 @@ pub fn store_signals(disk: &Disk, document: &VerdictDocument) {
     store_or_log(disk, document);
 }
 
-fn store_or_log(disk: &Disk, document: &VerdictDocument) {
+/// Stores a verdict whose notes have changed. An error is logged.
+pub fn store_or_log(disk: &Disk, document: &VerdictDocument) {
     if let Err(error) = store(disk, document) {
         tracing::warn!(error = error_chain(&error), "verdict not stored; `status` shows an older one or none");
     }

@@ -16,7 +16,7 @@ mod source;
 pub mod user_data;
 pub mod warning;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,40 @@ pub struct WatchSettings {
     pub restart_agent: Sourced<bool>,
 }
 
+/// Why a container instance is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainTrigger {
+    /// EC2 recommends to replace the Spot instance, because an interruption is likely.
+    Rebalance,
+    /// EC2 has announced the interruption of the Spot instance.
+    Spot,
+    /// The Auto Scaling group terminates the instance.
+    Termination,
+}
+
+impl DrainTrigger {
+    /// Its name in settings and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            DrainTrigger::Rebalance => "rebalance",
+            DrainTrigger::Spot => "spot",
+            DrainTrigger::Termination => "termination",
+        }
+    }
+}
+
+/// What happens before the instance ends.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrainSettings {
+    /// Why the container instance is drained. Empty if it never is.
+    pub on: Sourced<BTreeSet<DrainTrigger>>,
+    /// How long to wait for the end of its tasks.
+    pub deadline: Sourced<Duration>,
+    /// The terminating hook to complete, if the group has several.
+    pub hook: Sourced<Option<String>>,
+}
+
 /// Variables of the agent that are derived from facts of the instance, unless another source sets them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Derive {
@@ -240,6 +274,8 @@ pub struct Settings {
     pub start_tasks: Sourced<Vec<String>>,
     /// What is observed after the verification.
     pub watch: WatchSettings,
+    /// What happens before the instance ends.
+    pub drain: DrainSettings,
     /// Where the verdict is sent outside of this host.
     pub signal: SignalSettings,
     /// Variables of the agent by name. Their values may be secret.
@@ -294,6 +330,12 @@ impl Default for Settings {
                 enable: default("watch.enable", false),
                 window: default("watch.window", Duration::from_secs(300)),
                 restart_agent: default("watch.restart-agent", false),
+            },
+            drain: DrainSettings {
+                on: default("drain.on", BTreeSet::new()),
+                // A task has 30 s after SIGTERM by default, and its load balancer up to an hour to deregister it.
+                deadline: default("drain.deadline", Duration::from_secs(30 * 60)),
+                hook: default("drain.hook", None),
             },
             signal: SignalSettings {
                 cloudformation: default("signal.cloudformation", false),

@@ -20,7 +20,7 @@ use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, NetworkQuestions};
-use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
+use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, drain, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::readiness::joined_other_cluster;
@@ -77,9 +77,11 @@ impl<'a> Observer<'a> {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
         let config = agent_config(&host_clients.disk);
+        let drain = expectation.drain.as_ref().and_then(|_| drain(&host_clients.disk));
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
+            drain,
             jobs: queued_jobs.queued,
             files: probe::files(&host_clients.disk, &config),
             config,

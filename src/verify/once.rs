@@ -15,7 +15,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::NetworkQuestions;
 use crate::evidence::{Evidence, StageError};
 use crate::facts::{Units, since};
-use crate::host::{agent_config, followed_tags_of_this_boot, joined_cluster, pulls, saved_agent, units};
+use crate::host::{agent_config, drain, followed_tags_of_this_boot, joined_cluster, pulls, saved_agent, units};
 use crate::plan::{Expectation, Refusal};
 use crate::probe;
 use crate::retry::{Deadline, within};
@@ -185,6 +185,9 @@ fn read_files(host_clients: &HostClients, evidence: &mut Evidence) {
     evidence.followed = followed_tags_of_this_boot(disk);
     if evidence.expectation.as_ref().is_some_and(|expected| expected.waits_for_images().is_some()) {
         evidence.pulls = pulls(disk);
+    }
+    if evidence.expectation.as_ref().is_some_and(|expected| expected.drain.is_some()) {
+        evidence.drain = drain(disk);
     }
     evidence.files = probe::files(disk, &evidence.config);
     if let Some(expected) = evidence.expectation.as_mut().filter(|expected| expected.follows_file) {

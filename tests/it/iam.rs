@@ -77,6 +77,11 @@ fn each_setting_adds_the_statements_that_it_needs() {
             &["FindTheImagesOfServices", "LogInToRegistries", "PullImages", "ReadTheImagesOfServices"],
         ),
         ("derive.attributes-follow=true", &["ChangeAttributesWithTheTags"]),
+        ("drain.on=spot,rebalance", &["DrainTheContainerInstance"]),
+        (
+            "drain.on=termination",
+            &["CompleteTheTerminatingHook", "DrainTheContainerInstance", "FindStackAndGroup", "FindTheTerminatingHook"],
+        ),
         ("start-tasks=log-router,mesh:3", &["StartTasksOnTheInstance"]),
     ] {
         let with = sids(&policy(&instance, &["tags.api=never", "derive.attributes=team", setting]));

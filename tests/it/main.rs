@@ -34,6 +34,8 @@ mod deploy;
 mod docs;
 /// `doctor`, its bundle, and `explain`.
 mod doctor;
+/// `drain`: the container instance is drained before the instance ends.
+mod drain;
 /// Early start: the agent starts before user data has ended.
 mod early_start;
 /// Runs without permission, or with a full or read-only file system.

@@ -14,7 +14,7 @@ use super::service::{EndpointName, Service};
 use super::{Aws, AwsError};
 use crate::retry::Deadline;
 
-const ECS: JsonService = JsonService {
+pub(super) const ECS: JsonService = JsonService {
     service: Service { id: "ECS", signing_name: "ecs", endpoint: EndpointName::Regional("ecs") },
     target: "AmazonEC2ContainerServiceV20141113",
 };

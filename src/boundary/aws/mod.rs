@@ -13,6 +13,7 @@ mod credentials;
 mod credentials_cache;
 mod daemons;
 mod deployment;
+mod draining;
 mod early_lookup;
 mod endpoint;
 mod error;
@@ -53,7 +54,7 @@ pub use http::usable_certificates;
 pub use message::Message;
 pub use query::is_query_answer;
 pub use remote_values::is_absent;
-pub use signals::{LaunchHook, MetricUnit, MetricValue};
+pub use signals::{LifecycleHook, MetricUnit, MetricValue, Transition};
 pub use tasks::{LogLine, LogPage, LogPlace};
 
 use crate::boundary::clock_skew::ClockSkew;

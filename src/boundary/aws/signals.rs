@@ -52,11 +52,29 @@ const CLOUDWATCH: QueryService = QueryService {
     texts: &[],
 };
 const WAIT_CONDITION: &str = "the wait condition's URL";
-const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
-/// A launch hook of an Auto Scaling group.
+/// When a lifecycle hook waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Before an instance goes into service.
+    Launching,
+    /// Before an instance is terminated.
+    Terminating,
+}
+
+impl Transition {
+    /// Its name in the API (Amazon EC2 Auto Scaling API Reference, LifecycleHook).
+    fn api_name(self) -> &'static str {
+        match self {
+            Transition::Launching => "autoscaling:EC2_INSTANCE_LAUNCHING",
+            Transition::Terminating => "autoscaling:EC2_INSTANCE_TERMINATING",
+        }
+    }
+}
+
+/// A lifecycle hook of an Auto Scaling group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchHook {
+pub struct LifecycleHook {
     /// The name of the hook.
     pub name: String,
     /// How long the hook waits for a heartbeat.
@@ -115,16 +133,21 @@ impl Aws {
             .map(drop)
     }
 
-    /// The launch hooks of a group: `autoscaling:DescribeLifecycleHooks`.
-    pub async fn launch_hooks(&self, group: &str, deadline: Deadline) -> Result<Vec<LaunchHook>, AwsError> {
+    /// The hooks of a group for a transition: `autoscaling:DescribeLifecycleHooks`.
+    pub async fn lifecycle_hooks(
+        &self,
+        group: &str,
+        transition: Transition,
+        deadline: Deadline,
+    ) -> Result<Vec<LifecycleHook>, AwsError> {
         let operation = "autoscaling:DescribeLifecycleHooks";
         let expected = Expected::Element(&["DescribeLifecycleHooksResult", "LifecycleHooks"]);
         let parameters = [("AutoScalingGroupName", group)];
         let answer = self.query(AUTO_SCALING, operation, &parameters, expected, deadline).await?;
         let hooks = answer.all(&["DescribeLifecycleHooksResult", "LifecycleHooks", "member"]);
-        let launching = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == LAUNCHING);
-        Ok(launching
-            .map(|hook| LaunchHook {
+        let of_transition = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == transition.api_name());
+        Ok(of_transition
+            .map(|hook| LifecycleHook {
                 name: hook.text("LifecycleHookName").to_owned(),
                 heartbeat_timeout: heartbeat_timeout(hook.text("HeartbeatTimeout")),
                 default_result: hook.text("DefaultResult").to_owned(),

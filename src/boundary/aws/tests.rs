@@ -352,7 +352,7 @@ fn deep_xml_of_a_query_service_is_an_error() {
         let metadata = metadata();
         let error = run(async {
             let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
-            aws.launch_hooks("group", deadline()).await.unwrap_err()
+            aws.lifecycle_hooks("group", Transition::Launching, deadline()).await.unwrap_err()
         });
         let is_reported =
             matches!(error.kind, AwsErrorKind::InvalidResponse | AwsErrorKind::Service { status: 500, .. });

@@ -43,6 +43,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const TARGET_STATE: &str = "meta-data/autoscaling/target-lifecycle-state";
 /// The path of the notice of a Spot interruption, below `/latest/`; 404 without one.
 pub const INSTANCE_ACTION: &str = "meta-data/spot/instance-action";
+/// The path of the recommendation to replace a Spot instance, below `/latest/`; 404 without one (Amazon EC2 User Guide, "EC2
+/// instance rebalance recommendations").
+pub const REBALANCE: &str = "meta-data/events/recommendations/rebalance";
 
 /// A client of the instance metadata service. Cheap to create and to clone; creating one does no I/O.
 #[derive(Clone)]

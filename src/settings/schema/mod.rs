@@ -10,9 +10,9 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, attributes, boolean, cluster, config_from, daemons, definitions, duration, images, name, prefix,
-    registry_auth, reserved_memory, services, switch, tag_pairs, tags_api, tags_cluster, tags_settings, texts, url,
-    window,
+    at_deadline, attributes, boolean, cluster, config_from, daemons, definitions, drain_triggers, duration, images,
+    name, prefix, registry_auth, reserved_memory, services, switch, tag_pairs, tags_api, tags_cluster, tags_settings,
+    texts, url, window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -321,6 +321,28 @@ pub static ALL: &[Setting] = &[
         boolean,
         "`true` or `false`",
         "restart the agent, once in each boot, if `watch` finds that it is stuck"
+    ),
+    setting!(
+        "drain.on",
+        drain.on,
+        drain_triggers,
+        "`none`, or `termination`, `spot` and `rebalance` (an array, or separated by commas)",
+        "drain the container instance when the Auto Scaling group terminates the instance, when EC2 announces a Spot interruption, \
+         or when EC2 recommends to replace a Spot instance"
+    ),
+    setting!(
+        "drain.deadline",
+        drain.deadline,
+        duration,
+        "a duration such as `30m`, at most `1day`",
+        "how long to wait for the end of the tasks; a Spot interruption and the hook can leave less time"
+    ),
+    setting!(
+        "drain.hook",
+        drain.hook,
+        name,
+        "the name of a lifecycle hook",
+        "the terminating hook to complete, if the group has several"
     ),
     setting!(
         "signal.cloudformation",

@@ -7,8 +7,8 @@ use super::raw::Raw;
 use crate::agent_variables;
 use crate::images::ImageReference;
 use crate::settings::{
-    AtDeadline, Daemons, ReadyAttributes, RemoteValue, ReservedMemory, Secret, Switch, TagsApi, TagsCluster,
-    TagsSettings,
+    AtDeadline, Daemons, DrainTrigger, ReadyAttributes, RemoteValue, ReservedMemory, Secret, Switch, TagsApi,
+    TagsCluster, TagsSettings,
 };
 
 pub(super) fn text(raw: &Raw) -> Option<&str> {
@@ -153,6 +153,17 @@ pub(super) fn services(raw: &Raw) -> Option<Vec<String>> {
     let names = texts(raw).filter(|names| !names.is_empty() && names.iter().all(is_name))?;
     let names: BTreeSet<String> = names.into_iter().collect();
     Some(names.into_iter().collect())
+}
+
+/// Why the container instance is drained.
+pub(super) fn drain_triggers(raw: &Raw) -> Option<BTreeSet<DrainTrigger>> {
+    if text(raw) == Some("none") {
+        return Some(BTreeSet::new());
+    }
+    let all = [DrainTrigger::Termination, DrainTrigger::Spot, DrainTrigger::Rebalance];
+    let trigger = |word: String| all.into_iter().find(|trigger| trigger.word() == word);
+    let words = texts(raw).filter(|words| !words.is_empty())?;
+    words.into_iter().map(trigger).collect()
 }
 
 /// A secret or a parameter.

@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("facts", &["boundary", "settings"]),
     ("followed_tags", &["agent_variables"]),
     ("images", &[]),
+    ("drain", &["settings"]),
     ("plan", &["agent_variables", "ecs_config", "facts", "followed_tags", "images", "redaction", "settings"]),
     ("effects", &["boundary", "plan"]),
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "evidence",
         &[
             "boundary",
+            "drain",
             "ecs_config",
             "effects",
             "facts",
@@ -56,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "agent_variables",
             "boundary",
             "comparison",
+            "drain",
             "ecs_config",
             "evidence",
             "exit",
@@ -75,6 +78,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "causes",
             "check",
             "cleanup",
+            "drain",
             "ecs_config",
             "evidence",
             "exit",
@@ -88,7 +92,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // What two stages read of the host.
-    ("host", &["boundary", "ecs_config", "facts", "followed_tags", "images", "plan"]),
+    ("host", &["boundary", "drain", "ecs_config", "facts", "followed_tags", "images", "plan"]),
     ("probe", &["boundary", "ecs_config", "evidence", "facts", "host", "plan", "redaction", "retry", "timeline"]),
     // Stages.
     (
@@ -148,7 +152,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("report", &["boundary", "exit", "facts", "host", "journal", "plan", "redaction", "render", "retry", "settings"]),
+    (
+        "report",
+        &["boundary", "drain", "exit", "facts", "host", "journal", "plan", "redaction", "render", "retry", "settings"],
+    ),
     // The command line, and the two pipelines.
     ("command_line", &["exit", "suggestion", "terminal"]),
     ("suggestion", &[]),
@@ -164,6 +171,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "cli",
             "command_line",
             "decide",
+            "drain",
             "ecs_config",
             "effects",
             "evidence",
@@ -574,19 +582,20 @@ fn a_second_run_writes_nothing_and_starts_nothing() {
 }
 
 #[test]
-fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
+fn only_a_process_that_no_other_replaces_is_restarted_and_not_for_ever() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
     let units = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> =
         units.filter(|path| path.is_file()).chain([folder.join("ecs.service.d/10-ecs-bootstrap.conf")]).collect();
-    assert_eq!(units.len(), 9);
+    assert_eq!(units.len(), 10);
     for path in units {
         let text = std::fs::read_to_string(&path).unwrap();
         let says = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
-        if path.ends_with("ecs-bootstrap-verify.service") {
+        let is_verification = path.ends_with("ecs-bootstrap-verify.service");
+        if is_verification || path.ends_with("ecs-bootstrap-drain.service") {
             assert_eq!(says("Restart="), ["on-abnormal"]);
             assert_eq!((says("StartLimitIntervalSec="), says("StartLimitBurst=")), (vec!["1h"], vec!["5"]));
-            assert_eq!(says("OnFailure="), ["ecs-bootstrap-verify-failed.service"]);
+            assert_eq!(says("OnFailure=") == ["ecs-bootstrap-verify-failed.service"], is_verification);
         } else {
             assert_eq!(says("Restart="), Vec::<&str>::new(), "{}", path.display());
         }

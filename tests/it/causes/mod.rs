@@ -61,8 +61,13 @@ const SOURCES: [&str; 21] = [
     include_str!("unknown_answers.rs"),
     include_str!("unknown_faults.rs"),
 ];
+const DRAIN: &str = "only `drain` observes it: tests/it/drain.rs";
 /// Causes that loopback cannot provoke, with the reason and the tests that do it instead.
-pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 13] = [
+    ("drain-denied", DRAIN),
+    ("drain-no-hook", DRAIN),
+    ("drain-call-failed", DRAIN),
+    ("drain-tasks-left", DRAIN),
     (
         "images-pulling",
         "the simulated systemd does not order jobs: tests/boot/cases/images-held, unit test of causes/images.rs",

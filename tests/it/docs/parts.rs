@@ -147,8 +147,8 @@ fn ranks(setting: &'static Setting) -> String {
 }
 
 fn is_set_by(setting: &'static Setting, rank: Rank) -> bool {
-    const VALUES: [&str; 9] =
-        ["prod", "env=prod", "1m", "true", "auto", "any", "allow", "https://example.com/", "ssm:prod"];
+    const VALUES: [&str; 10] =
+        ["prod", "env=prod", "1m", "true", "auto", "any", "allow", "https://example.com/", "ssm:prod", "spot"];
     let is_taken = |value: &&&str| {
         let source = ecs_bootstrap::settings::Source::new(Rank::Config, "here", setting.name);
         setting.apply(&mut Settings::default(), &Raw::Text((**value).to_owned()), source).is_some()
@@ -292,6 +292,8 @@ fn message_ids() -> String {
         ("the instance did not register, and no cause has evidence", journal::MESSAGE_ID_UNKNOWN),
         ("another unit continues with the verification", journal::MESSAGE_ID_HANDED_OVER),
         ("the fault that `watch` reported is over", journal::MESSAGE_ID_RECOVERED),
+        ("the draining begins or has ended", journal::MESSAGE_ID_DRAIN),
+        ("a step of the draining failed, or tasks were left", journal::MESSAGE_ID_DRAIN_FAILED),
         ("`ecs.config` is written, or was already correct", journal::MESSAGE_ID_CONFIGURED),
     ];
     table(["entry", "`MESSAGE_ID`"], ids.map(|(entry, id)| [entry.to_owned(), format!("`{id}`")]))

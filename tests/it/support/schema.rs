@@ -6,7 +6,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 
 /// Name and text of each schema.
-pub const ALL: [(&str, &str); 17] = [
+pub const ALL: [(&str, &str); 18] = [
     ("verdict", include_str!("../../../docs/reference/schema/verdict.schema.json")),
     ("plan", include_str!("../../../docs/reference/schema/plan.schema.json")),
     ("doctor", include_str!("../../../docs/reference/schema/doctor.schema.json")),
@@ -15,6 +15,7 @@ pub const ALL: [(&str, &str); 17] = [
     ("timeline", include_str!("../../../docs/reference/schema/timeline.schema.json")),
     ("watch", include_str!("../../../docs/reference/schema/watch.schema.json")),
     ("pull-images", include_str!("../../../docs/reference/schema/pull-images.schema.json")),
+    ("drain", include_str!("../../../docs/reference/schema/drain.schema.json")),
     ("prepare-image", include_str!("../../../docs/reference/schema/prepare-image.schema.json")),
     ("reset-agent", include_str!("../../../docs/reference/schema/reset-agent.schema.json")),
     ("ecs-rollout-plan", include_str!("../../../docs/reference/schema/ecs-rollout-plan.schema.json")),
@@ -53,8 +54,18 @@ pub fn validate(name: &str, document: &Value) -> Result<(), String> {
 /// Validates the stdout of `ecs-bootstrap`, if the arguments ask for JSON and a document was printed.
 pub fn validate_stdout<A: AsRef<str>>(arguments: &[A], stdout: &str) -> Result<(), String> {
     let Some(document) = parsed(arguments, stdout)? else { return Ok(()) };
-    const OWN: [&str; 9] =
-        ["pull-images", "plan", "doctor", "check", "explain", "prepare-image", "reset-agent", "timeline", "watch"];
+    const OWN: [&str; 10] = [
+        "drain",
+        "pull-images",
+        "plan",
+        "doctor",
+        "check",
+        "explain",
+        "prepare-image",
+        "reset-agent",
+        "timeline",
+        "watch",
+    ];
     let command = arguments.iter().map(AsRef::as_ref).find(|word| OWN.contains(word));
     // A command that fails before it has a document of its own prints a verdict.
     let is_verdict = document.get("verdict").is_some() && document.get("checks").is_none();

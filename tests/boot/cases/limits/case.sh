@@ -7,7 +7,8 @@ check() {
     wait_for 30 assert_verdict ready
     local unit exposure round configure least=999999 without with
     for unit in ecs-bootstrap.service ecs-bootstrap-verify.service ecs-bootstrap-verify-failed.service \
-        ecs-bootstrap-after-user-data.service ecs-bootstrap-watch.service ecs-bootstrap-images.service; do
+        ecs-bootstrap-after-user-data.service ecs-bootstrap-watch.service ecs-bootstrap-images.service \
+        ecs-bootstrap-drain.service; do
         exposure=$(look "$name" systemd-analyze security --no-pager "$unit" | sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p')
         echo "$unit: exposure $exposure (at most 2.1)"
         awk -v exposure="$exposure" 'BEGIN { exit !(exposure > 0 && exposure <= 2.1) }' || fail "$unit has an exposure of $exposure"

@@ -119,6 +119,8 @@ pub struct State {
     pub refused_tags: Vec<&'static str>,
     /// Secrets, parameters and objects by name, ARN or `s3://BUCKET/KEY`.
     pub values: BTreeMap<String, String>,
+    /// How long the tasks of services need to end after the status DRAINING.
+    pub tasks_end_after: Duration,
     /// Why ECS places no task of StartTask.
     pub start_failure: Option<&'static str>,
     /// The resources that wait for an instance.
@@ -322,7 +324,7 @@ impl State {
                 for wanted in texts(&body["containerInstances"]) {
                     let same = |one: &&ContainerInstance| one.cluster == cluster && short(&one.arn) == short(&wanted);
                     match self.container_instances.iter().find(same) {
-                        Some(one) => found.push(one.described()),
+                        Some(one) => found.push(self.described(one)),
                         None => failures.push(json!({"arn": wanted, "reason": "MISSING"})),
                     }
                 }
@@ -337,7 +339,7 @@ impl State {
                 *self.counts.entry(operation.into()).or_default() -= 1;
                 let arn = self.register(&cluster, identity["instanceId"].as_str().unwrap_or_default(), attributes)?;
                 let one = self.container_instances.iter().find(|one| one.arn == arn);
-                Ok(json!({"containerInstance": one.map(ContainerInstance::described)}))
+                Ok(json!({"containerInstance": one.map(|one| self.described(one))}))
             }
             "CreateCluster" => {
                 let name = body["clusterName"].as_str().unwrap_or("default").to_owned();
@@ -348,6 +350,7 @@ impl State {
                 let [agent, telemetry] = &self.poll_endpoints;
                 Ok(json!({"endpoint": agent, "telemetryEndpoint": telemetry}))
             }
+            "UpdateContainerInstancesState" | "DeregisterContainerInstance" => self.change_instance(operation, body),
             _ => self.of_tasks(operation, body),
         }
     }
@@ -381,6 +384,48 @@ impl State {
             return Ok(name.into());
         }
         Err((400, "ClusterNotFoundException".into(), "Cluster not found.".into()))
+    }
+}
+
+impl State {
+    fn described(&self, one: &ContainerInstance) -> Value {
+        let count = |status: &str| {
+            let own = self.tasks.iter().filter(|task| task.instance == one.arn);
+            own.filter(|task| task.status() == status).count()
+        };
+        let mut described = one.described();
+        described["runningTasksCount"] = json!(count("RUNNING"));
+        described["pendingTasksCount"] = json!(count("PENDING"));
+        described
+    }
+
+    /// UpdateContainerInstancesState and DeregisterContainerInstance.
+    fn change_instance(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
+        let cluster = self.existing(body)?;
+        let arns = texts(&body["containerInstances"]);
+        let single = body["containerInstance"].as_str().map(str::to_owned);
+        let wanted = arns.into_iter().chain(single).next().unwrap_or_default();
+        let same =
+            |one: &&mut ContainerInstance| one.cluster == cluster && one.arn == wanted && one.status != "INACTIVE";
+        let Some(one) = self.container_instances.iter_mut().find(same) else {
+            let failure = json!({"arn": wanted, "reason": "MISSING"});
+            return match operation {
+                "UpdateContainerInstancesState" => Ok(json!({"containerInstances": [], "failures": [failure]})),
+                _ => Err((400, "InvalidParameterException".into(), "Referenced container instance not found.".into())),
+            };
+        };
+        if operation == "DeregisterContainerInstance" {
+            one.status = "INACTIVE".into();
+            return Ok(json!({"containerInstance": one.described()}));
+        }
+        one.status = body["status"].as_str().unwrap_or_default().to_owned();
+        let described = one.described();
+        let end = Instant::now().checked_add(self.tasks_end_after);
+        self.tasks
+            .iter_mut()
+            .filter(|task| task.instance == wanted)
+            .for_each(|task| task.stopped = task.stopped.or(end));
+        Ok(json!({"containerInstances": [described], "failures": []}))
     }
 }
 

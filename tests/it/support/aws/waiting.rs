@@ -1,5 +1,5 @@
 //! Simulates what waits for an instance: a stack with a CreationPolicy, a wait condition, an Auto Scaling group with
-//! launch hooks, and metrics (AWS CloudFormation, Amazon EC2 Auto Scaling and Amazon CloudWatch API References).
+//! lifecycle hooks, and metrics (AWS CloudFormation, Amazon EC2 Auto Scaling and Amazon CloudWatch API References).
 //!
 //! In: the resources that wait. Out: answers, and the signals that they got.
 
@@ -7,7 +7,7 @@ use super::{ApiError, escape};
 use std::collections::BTreeMap;
 
 /// The resources that wait, and the signals that they got.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Waiting {
     /// Resources by stack id and logical id, and whether they are still waiting.
     pub resources: BTreeMap<(String, String), bool>,
@@ -17,6 +17,8 @@ pub struct Waiting {
     pub conditions: Vec<(String, Option<String>)>,
     /// Launch hooks of the group `fleet`: name and heartbeat timeout in seconds.
     pub hooks: Vec<(String, u32)>,
+    /// Terminating hooks of the group `fleet`, in the same form.
+    pub terminating: Vec<(String, u32)>,
     /// Whether a hook is still waiting for the instance.
     pub hook_waits: bool,
     /// Number of accepted heartbeats.
@@ -33,6 +35,24 @@ pub struct Waiting {
 
 pub type Form = BTreeMap<String, String>;
 
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting {
+            resources: BTreeMap::new(),
+            signals: Vec::new(),
+            conditions: Vec::new(),
+            hooks: Vec::new(),
+            terminating: vec![("drain".into(), 3600)],
+            hook_waits: false,
+            heartbeats: 0,
+            completed: Vec::new(),
+            health: None,
+            metrics: Vec::new(),
+            others_in_service: 0,
+        }
+    }
+}
+
 impl Waiting {
     pub(super) fn answer(&mut self, operation: &str, form: &Form) -> Result<String, ApiError> {
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
@@ -40,18 +60,18 @@ impl Waiting {
         match operation {
             "SignalResource" => self.signal_resource(form),
             "DescribeLifecycleHooks" => {
-                let hooks = self.hooks.iter().map(|(name, seconds)| {
+                let hook = |(name, seconds): &(String, u32), transition: &str| {
                     format!(
                         "<member><LifecycleHookName>{}</LifecycleHookName>\
                          <AutoScalingGroupName>fleet</AutoScalingGroupName>\
-                         <LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>\
+                         <LifecycleTransition>autoscaling:EC2_INSTANCE_{transition}</LifecycleTransition>\
                          <HeartbeatTimeout>{seconds}</HeartbeatTimeout><DefaultResult>ABANDON</DefaultResult></member>",
                         escape(name)
                     )
-                });
-                let termination_hook = "<member><LifecycleHookName>drain</LifecycleHookName><LifecycleTransition>\
-                    autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>";
-                let hooks = hooks.collect::<String>() + termination_hook;
+                };
+                let launching = self.hooks.iter().map(|one| hook(one, "LAUNCHING"));
+                let terminating = self.terminating.iter().map(|one| hook(one, "TERMINATING"));
+                let hooks = launching.chain(terminating).collect::<String>();
                 Ok(wrapped(operation, &format!("<LifecycleHooks>{hooks}</LifecycleHooks>")))
             }
             "DescribeAutoScalingGroups" => {
@@ -88,7 +108,8 @@ impl Waiting {
                 Ok(wrapped(operation, ""))
             }
             "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction" => {
-                let knows_hook = self.hooks.iter().any(|(name, _)| *name == field("LifecycleHookName"));
+                let knows_hook =
+                    self.hooks.iter().chain(&self.terminating).any(|(name, _)| *name == field("LifecycleHookName"));
                 if !self.hook_waits || !knows_hook || field("AutoScalingGroupName") != "fleet" {
                     let id = field("InstanceId");
                     return invalid(format!("No active Lifecycle Action found with instance ID {id}"));

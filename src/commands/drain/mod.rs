@@ -1,0 +1,278 @@
+//! `drain`: waits for a sign that the instance ends, then drains its container instance before it does.
+//!
+//! In: what the last run expects (`drain.*`), and instance metadata, which is read every 5 s. Out: the status DRAINING,
+//! heartbeats to the terminating hook while tasks run, the deregistration, and CONTINUE. Each step that fails is a note on the
+//! stored verdict. `ecs-bootstrap-drain.service` runs this until the group has its answer.
+
+mod steps;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join3;
+
+use super::phases::Phases;
+use super::verify_died::is_left_to_verify_unit;
+use super::{CommandContext, handover};
+use crate::boundary::disk::{DiskError, Mode};
+use crate::boundary::imds::{INSTANCE_ACTION, REBALANCE, TARGET_STATE};
+use crate::causes;
+use crate::command_line::CommandOutput;
+use crate::drain::{Answers, DRAIN, Drain, DrainStep, LOCK, Notice, notice};
+use crate::evidence::Evidence;
+use crate::exit::Exit;
+use crate::host;
+use crate::plan::{DrainRules, Expectation, RUN_FOLDER};
+use crate::redaction::error_chain;
+use crate::render::{Progress, VerdictState, as_json, drain_json, drain_status, drain_text};
+use crate::report::{self, GroupHook, SignalClient};
+use crate::retry::{Deadline, fraction, pause_for};
+use crate::settings::DrainTrigger;
+use crate::{journal, verify};
+
+/// How often instance metadata is read (Amazon EC2 User Guide, "Spot Instance interruption notices": every 5 seconds).
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The limit for a request to instance metadata.
+const IMDS: Duration = Duration::from_secs(4);
+/// The limit for one round of the loop.
+const ROUND: Duration = Duration::from_secs(240);
+/// The hook is looked up once after the verification, within this time, so that a fleet that starts together does not call
+/// together. In seconds.
+const FIRST_LOOK: f64 = 60.0;
+
+/// How the ids of the notes about the draining begin.
+const NOTES: &str = "drain-";
+
+impl CommandContext {
+    /// `drain`: drains the container instance before the instance ends.
+    pub async fn drain(self) -> CommandOutput {
+        let mut phases = Phases::new(self.start);
+        let disk = &self.host_clients.disk;
+        let locked = disk.create_folder(RUN_FOLDER, 0o755).and_then(|()| disk.lock(LOCK));
+        let _lock = match locked {
+            Ok(lock) => lock,
+            Err(DiskError::Busy { .. }) => return CommandOutput::error(Exit::Systemd, "another process drains"),
+            Err(error) => return CommandOutput::error(Exit::Host, &error_chain(&error)),
+        };
+        let expectation = match self.expectation(&mut phases).await {
+            Ok(expectation) => expectation,
+            Err(error) => {
+                let verdict = verify::explained(&self.host_clients, error).await;
+                return self.verdict_output(&crate::render::document(&verdict, None, &phases.done), verdict.exit());
+            }
+        };
+        let Some(rules) = expectation.drain.clone() else {
+            journal::ready("off");
+            return CommandOutput::success("nothing to do: `drain.on` is `none`\n");
+        };
+        journal::ready("reading instance metadata");
+        let progress = Progress::new(self.shows_progress);
+        let client = SignalClient::for_termination(&self.host_clients, &expectation).await;
+        let mut work = Work {
+            context: &self,
+            drain: host::drain(disk).unwrap_or_default(),
+            progress: &progress,
+            expectation,
+            rules,
+            client,
+            hook: None,
+            due: BTreeMap::new(),
+            deregistrations: 0,
+            can_count: true,
+            is_silent: false,
+            noted: Vec::new(),
+            stored: None,
+        };
+        Box::pin(work.until_the_end()).await;
+        progress.clear();
+        let stdout = if self.json { as_json(&drain_json(&work.drain)) } else { drain_text(&work.drain) };
+        CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
+    }
+}
+
+/// The draining of this instance.
+struct Work<'w> {
+    context: &'w CommandContext,
+    expectation: Expectation,
+    rules: DrainRules,
+    drain: Drain,
+    progress: &'w Progress,
+    client: SignalClient,
+    hook: Option<GroupHook>,
+    /// When each step is taken again.
+    due: BTreeMap<DrainStep, u64>,
+    /// How often it was tried to deregister.
+    deregistrations: u32,
+    /// Whether ECS may be asked for the number of tasks.
+    can_count: bool,
+    /// Whether instance metadata did not answer.
+    is_silent: bool,
+    /// The ids of the notes that were logged.
+    noted: Vec<&'static str>,
+    /// What was stored last.
+    stored: Option<Drain>,
+}
+
+impl Work<'_> {
+    /// Runs until the group has its answer, or a run has switched it off.
+    async fn until_the_end(&mut self) {
+        let mut plan_at = handover::modified(&self.context.host_clients.disk);
+        loop {
+            self.context.set_deadline_after(ROUND);
+            let modified = handover::modified(&self.context.host_clients.disk);
+            if std::mem::replace(&mut plan_at, modified) != modified && self.is_switched_off() {
+                return;
+            }
+            let answers = self.ask_metadata().await;
+            let is_in_group = answers.target_state.is_some();
+            match notice(&self.rules.on, &answers, UNIX_EPOCH + Duration::from_secs(self.now())) {
+                Some(notice) if self.drain.trigger < Some(notice.trigger) => self.begin(&notice).await,
+                None if self.drain.trigger.is_none() && is_in_group => self.look_at_hook_once().await,
+                _ => {}
+            }
+            if self.drain.trigger.is_some() && !self.drain.has_ended {
+                self.step().await;
+            }
+            self.tell();
+            if self.drain.is_final() {
+                return;
+            }
+            pause_for(INTERVAL).await;
+        }
+    }
+
+    /// The time of EC2, in seconds since 1970. The clock of this host may be wrong.
+    fn now(&self) -> u64 {
+        let own = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        own.saturating_add_signed(self.context.host_clients.imds.clock_ahead().unwrap_or(0).saturating_neg())
+    }
+
+    /// Takes the rules of a run that has ended meanwhile. Returns whether it has switched the draining off.
+    fn is_switched_off(&mut self) -> bool {
+        let disk = &self.context.host_clients.disk;
+        let Some(handover) = handover::read_or_log(disk) else { return false };
+        self.expectation = handover.expectation;
+        match self.expectation.drain.clone() {
+            Some(rules) => self.rules = rules,
+            None if self.drain.trigger.is_none() => {
+                if let Err(error) = disk.remove(DRAIN) {
+                    tracing::debug!(error = error_chain(&error), "state of the draining not removed");
+                }
+                return true;
+            }
+            // What has begun is finished.
+            None => {}
+        }
+        false
+    }
+
+    /// Reads instance metadata, as far as the rules need it.
+    async fn ask_metadata(&mut self) -> Answers {
+        let imds = &self.context.host_clients.imds;
+        let deadline = Deadline::after(IMDS);
+        let get = async |trigger, path| {
+            let is_wanted = self.rules.on.contains(&trigger);
+            if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
+        };
+        // A Spot interruption also limits the time of a termination.
+        let interruption = async {
+            let wants_only_termination = self.rules.on.len() == 1 && self.rules.on.contains(&DrainTrigger::Termination);
+            let trigger = if wants_only_termination { DrainTrigger::Termination } else { DrainTrigger::Spot };
+            get(trigger, INSTANCE_ACTION).await
+        };
+        let (state, interruption, rebalance) =
+            join3(get(DrainTrigger::Termination, TARGET_STATE), interruption, get(DrainTrigger::Rebalance, REBALANCE))
+                .await;
+        let error = [&state, &interruption, &rebalance].into_iter().find_map(|answer| answer.as_ref().err());
+        if let (Some(error), false) = (error, self.is_silent) {
+            tracing::warn!(
+                error = error_chain(error),
+                "instance metadata does not answer, so no end of the instance is seen"
+            );
+        }
+        self.is_silent = error.is_some();
+        let [target_state, interruption, rebalance] =
+            [state, interruption, rebalance].map(|answer| answer.ok().flatten());
+        Answers { target_state, interruption, rebalance }
+    }
+
+    /// Begins to drain.
+    async fn begin(&mut self, notice: &Notice) {
+        if notice.trigger == DrainTrigger::Termination {
+            self.find_hook().await;
+        }
+        let timeout = self.hook.as_ref().and_then(GroupHook::heartbeat_timeout);
+        self.drain.begin(notice, self.now(), self.rules.deadline, timeout);
+        tracing::warn!(
+            priority = 5,
+            message_id = journal::MESSAGE_ID_DRAIN,
+            trigger = notice.trigger.word(),
+            notice = notice.text,
+            seconds = self.drain.until.unwrap_or(0).saturating_sub(self.now()),
+            "the instance is about to end; its container instance is drained"
+        );
+    }
+
+    /// Looks up the terminating hook once when the verification has ended: a missing hook is reported before it is needed.
+    async fn look_at_hook_once(&mut self) {
+        let stored = report::stored_or_log(&self.context.host_clients.disk);
+        if self.hook.is_some() || stored.is_none_or(|stored| is_left_to_verify_unit(&stored)) {
+            return;
+        }
+        match self.due.get(&DrainStep::FindHook) {
+            None => self.put_off(DrainStep::FindHook, (fraction() * FIRST_LOOK) as u64),
+            Some(_) if self.is_due(DrainStep::FindHook) => {
+                self.find_hook().await;
+                // Not again, until the instance ends.
+                self.put_off(DrainStep::FindHook, u64::MAX);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn is_due(&self, step: DrainStep) -> bool {
+        self.due.get(&step).is_none_or(|at| self.now() >= *at)
+    }
+
+    fn put_off(&mut self, step: DrainStep, seconds: u64) {
+        let at = self.now().saturating_add(seconds);
+        self.due.insert(step, at);
+    }
+
+    /// Shows and stores the state, and reports failures.
+    fn tell(&mut self) {
+        let text = drain_status(&self.drain, self.now());
+        journal::status(&text);
+        self.progress.say(&text);
+        let disk = &self.context.host_clients.disk;
+        if self.stored.as_ref() != Some(&self.drain) {
+            let bytes = as_json(&self.drain).into_bytes();
+            match disk.replace_without_sync(DRAIN, &bytes, Mode::Exactly(0o644)) {
+                Ok(()) => self.stored = Some(self.drain.clone()),
+                Err(error) => tracing::warn!(error = error_chain(&error), "state of the draining not stored"),
+            }
+        }
+        let evidence = Evidence { drain: Some(self.drain.clone()), ..Evidence::default() };
+        let notes = causes::notes(&evidence);
+        for note in &notes {
+            if !self.noted.contains(&note.cause.id) {
+                tracing::warn!(
+                    message_id = journal::MESSAGE_ID_DRAIN_FAILED,
+                    cause = note.cause.id,
+                    evidence = note.seen.join("\n"),
+                    remedy = note.remedy,
+                    "{}",
+                    note.cause.title
+                );
+            }
+        }
+        self.noted = notes.iter().map(|note| note.cause.id).collect();
+        // A verification that runs reads the state of the draining itself.
+        let stored = report::stored_or_log(disk).filter(|stored| stored.verdict == VerdictState::Ready);
+        if let Some(mut document) = stored
+            && document.replace_notes(NOTES, &notes)
+        {
+            report::store_or_log(disk, &document);
+        }
+    }
+}
