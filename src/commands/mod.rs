@@ -59,6 +59,8 @@ const LOCK_FILE: &str = "/run/ecs-bootstrap/lock";
 const LOCK_FILE_OF_WATCH: &str = "/run/ecs-bootstrap/watch.lock";
 /// Pauses between attempts to take the lock while another run holds it.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+/// How long the lock of a command that stores its state is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 const WAITING_FOR_LOCK: &str = "waiting for another run";
 /// Time limit for the connection to systemd.
 pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,6 +129,18 @@ impl CommandContext {
             DiskError::Busy { .. } => StageError::RunDeadlineExceeded { doing: WAITING_FOR_LOCK, deadline: limit },
             error => StageError::Write(error),
         })
+    }
+
+    /// Takes the lock of a command that stores its state. Others take it for a moment to find out whether that command runs.
+    async fn lock_of_state(&self, file: &str) -> Result<Lock, DiskError> {
+        let disk = &self.host_clients.disk;
+        disk.create_folder(RUN_FOLDER, 0o755)?;
+        let locked = until(Deadline::after(LOCK_WAIT), LOCK_POLICY, async |_| match disk.lock(file) {
+            Ok(lock) => AttemptResult::Done(lock),
+            Err(error @ DiskError::Busy { .. }) => AttemptResult::Retry(error),
+            Err(error) => AttemptResult::Stop(error),
+        });
+        locked.await.map_err(|gave_up| gave_up.last)
     }
 
     /// What the last run of this boot expects, if there was one.

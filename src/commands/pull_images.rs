@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 
+use super::CommandContext;
 use super::image_sources::Sources;
 use super::phases::Phases;
-use super::{CommandContext, LOCK_POLICY};
-use crate::boundary::disk::{DiskError, Lock, Mode};
+use crate::boundary::disk::{DiskError, Mode};
 use crate::boundary::docker::{Layers, PullError};
 use crate::boundary::kernel::spaces;
 use crate::command_line::CommandOutput;
@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::host::agent_config;
 use crate::images::{Failure, ImageReference, LOCK, PULLS, Pull, PullState, Pulls, Reason, reason_of};
 use crate::journal;
-use crate::plan::{Expectation, RUN_FOLDER, ReadyConditions};
+use crate::plan::{Expectation, ReadyConditions};
 use crate::redaction::{self, error_chain};
 use crate::render::{Progress, as_json, document, pulls_json, pulls_text};
 use crate::retry::{AttemptResult, Deadline, Policy, until};
@@ -34,8 +34,6 @@ const POLICY: Policy = Policy { first: Duration::from_secs(2), longest: Duration
 const SERVICES_POLICY: Policy = Policy { first: Duration::from_secs(2), longest: Duration::from_secs(10) };
 /// How often the state is stored while docker works.
 const BETWEEN_STORES: Duration = Duration::from_secs(1);
-/// How long the lock is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The time after the limit for the last state and the output.
 const GRACE: Duration = Duration::from_secs(10);
 /// With less free space no pull begins. In bytes.
@@ -47,7 +45,7 @@ impl CommandContext {
     /// `pull-images`: pulls until docker has all images.
     pub async fn pull_images(self) -> CommandOutput {
         let mut phases = Phases::new(self.start);
-        let _lock = match self.lock_pulls().await {
+        let _lock = match self.lock_of_state(LOCK).await {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => {
                 return CommandOutput::error(Exit::Systemd, "another process pulls the images");
@@ -73,18 +71,6 @@ impl CommandContext {
         let exit = if is_enough { Exit::Done } else { Exit::NotRegistered };
         let stdout = if self.json { as_json(&pulls_json(&pulls)) } else { pulls_text(&pulls) };
         CommandOutput { stdout, stderr: String::new(), exit }
-    }
-
-    /// Takes the lock. Others take it for a moment to find out whether a process pulls.
-    async fn lock_pulls(&self) -> Result<Lock, DiskError> {
-        let disk = &self.host_clients.disk;
-        disk.create_folder(RUN_FOLDER, 0o755)?;
-        let locked = until(Deadline::after(LOCK_WAIT), LOCK_POLICY, async |_| match disk.lock(LOCK) {
-            Ok(lock) => AttemptResult::Done(lock),
-            Err(error @ DiskError::Busy { .. }) => AttemptResult::Retry(error),
-            Err(error) => AttemptResult::Stop(error),
-        });
-        locked.await.map_err(|gave_up| gave_up.last)
     }
 
     async fn pull_all(&self, expectation: &Expectation, conditions: &ReadyConditions, progress: &Progress) -> Pulls {

@@ -274,6 +274,9 @@ class Proxy(BaseHTTPRequestHandler):
             elsewhere = self.of_another_cluster(json.loads(body))
             if elsewhere:
                 return elsewhere
+        if (service, operation) == ("ecs", "UpdateContainerInstancesState"):
+            for arn in json.loads(body)["containerInstances"]:
+                account.scheduler.drain(arn)
         if service == "ecs" and operation in scheduler.OPERATIONS:
             return 200, JSON, json.dumps(account.scheduler.answer(operation, json.loads(body))).encode()
         if (service, operation) == ("ecs", "DiscoverPollEndpoint"):
@@ -339,6 +342,7 @@ class Proxy(BaseHTTPRequestHandler):
         if "agentConnected" in value:
             arn = value.get("containerInstanceArn")
             value["agentConnected"] = self.server.account.agent_connected(arn)
+            value["runningTasksCount"] = self.server.account.scheduler.running(arn)
             attributes = self.server.account.registered.get(arn, {}).get("attributes", {})
             value["attributes"] = [{"name": name, **({"value": text} if text else {})} for name, text in attributes.items()]
         return value

@@ -3,7 +3,8 @@
 In: the host's `aws/services.json`, by name: `{"mesh": {"daemon": true, "starts_after_s": 2}, "web": {"constraint":
 "attribute:NAME == VALUE"}}`. A service without `daemon` wants one ordinary task; without `starts_after_s` its task stays
 PENDING. Out: answers of ECS; `api.log` has each task that was placed. As in ECS, a task is placed on a container instance
-only while its agent is connected and its attributes match the placement constraint.
+only while its agent is connected, its status is not DRAINING and its attributes match the placement constraint. With `ends_after_s`,
+its task ends so long after the status DRAINING.
 """
 
 import json
@@ -24,6 +25,7 @@ class Scheduler:
     def __init__(self, account):
         self.account, self.lock = account, threading.Lock()
         self.tasks = []  # in the order in which they were placed
+        self.draining = set()  # the ARNs of container instances
         self.connected = {}  # by ARN of the container instance: whether its agent was connected
 
     def services(self):
@@ -46,11 +48,24 @@ class Scheduler:
                 attribute, _, value = service.get("constraint", "").removeprefix("attribute:").partition(" == ")
                 is_match = not attribute or instance["attributes"].get(attribute) == value
                 has_task = any(task["instance"] == arn and task["name"] == name and task["stopped"] > now for task in self.tasks)
-                if is_match and is_connected and not has_task:
+                if is_match and is_connected and not has_task and arn not in self.draining:
                     task = arn.replace(":container-instance/", ":task/") + f"{len(self.tasks):02d}"
                     self.tasks.append({"arn": task, "instance": arn, "name": name, "placed": now, "created": time.time(),
                                        "stopped": float("inf")})
                     self.account.note(service="scheduler", operation="placed", status=200, request=name)
+
+    def drain(self, arn):
+        """The container instance `arn` has the status DRAINING."""
+        with self.lock:
+            self.draining.add(arn)
+            for task in self.tasks:
+                ends_after = self.services().get(task["name"], {}).get("ends_after_s")
+                if task["instance"] == arn and ends_after is not None:
+                    task["stopped"] = min(task["stopped"], time.monotonic() + ends_after)
+
+    def running(self, arn):
+        """How many tasks run on a container instance."""
+        return sum(task["instance"] == arn and task["stopped"] > time.monotonic() for task in self.tasks)
 
     def described(self, task):
         starts_after = self.services().get(task["name"], {}).get("starts_after_s")

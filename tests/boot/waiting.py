@@ -1,7 +1,7 @@
 """The signal targets: CloudFormation and Auto Scaling, since moto lacks the calls that an instance makes there.
 
-In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "others": 2}`: the resources
-that wait for a signal, the launch hooks of the group `fleet`, and the number of its other instances in service. Out:
+In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "terminating": ["NAME"], "others": 2}`:
+the resources that wait for a signal, the launch and the terminating hooks of the group `fleet`, and the number of its other instances in service. Out:
 answers; `api.log` has the requests. A resource or a hook that got its signal no longer waits, until the file is
 replaced."""
 
@@ -39,10 +39,12 @@ class Waiting:
             self.done.add(resource)
             return self.result(operation, "")
         if operation == "DescribeLifecycleHooks":
+            named = [(name, "LAUNCHING") for name in known.get("hooks", [])]
+            named += [(name, "TERMINATING") for name in known.get("terminating", [])]
             hooks = "".join(
                 f"<member><LifecycleHookName>{name}</LifecycleHookName><HeartbeatTimeout>30</HeartbeatTimeout>"
-                "<LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>"
-                "<DefaultResult>ABANDON</DefaultResult></member>" for name in known.get("hooks", []))
+                f"<LifecycleTransition>autoscaling:EC2_INSTANCE_{transition}</LifecycleTransition>"
+                "<DefaultResult>ABANDON</DefaultResult></member>" for name, transition in named)
             return self.result(operation, f"<LifecycleHooks>{hooks}</LifecycleHooks>")
         if operation == "DescribeAutoScalingGroups":
             others = "".join(
@@ -50,8 +52,8 @@ class Waiting:
                 "<HealthStatus>Healthy</HealthStatus></member>" for number in range(known.get("others", 0)))
             group = f"<member><Instances>{others}</Instances></member>"
             return self.result(operation, f"<AutoScalingGroups>{group}</AutoScalingGroups>")
-        hook = form.get("LifecycleHookName")
-        if form.get("AutoScalingGroupName") != "fleet" or hook not in known.get("hooks", []) or hook in self.done:
+        hook, hooks = form.get("LifecycleHookName"), known.get("hooks", []) + known.get("terminating", [])
+        if form.get("AutoScalingGroupName") != "fleet" or hook not in hooks or hook in self.done:
             return self.invalid(f"No active Lifecycle Action found with instance ID {form.get('InstanceId')}")
         if operation == "CompleteLifecycleAction":
             self.done.add(hook)

@@ -318,6 +318,11 @@ fn an_instance_that_is_stopped_or_may_live_on_stays_registered() {
         let drain = instance.start(&["drain"]);
         wait_for(&instance, trigger, |state| state["trigger"] == trigger && state["has_ended"] == true);
         assert_eq!(status_of_instance(&instance), "DRAINING", "{trigger}");
+        // An instance that was hibernated can be interrupted again.
+        instance.imds.change(|imds| imds.overrides.clear());
+        wait_for(&instance, trigger, |state| state["state"] == "waiting" && state["trigger"].is_null());
+        notice(&instance);
+        wait_for(&instance, trigger, |state| state["trigger"] == trigger);
         drop(drain.kill());
         notes(&instance, &[]);
     }

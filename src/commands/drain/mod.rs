@@ -22,7 +22,7 @@ use crate::drain::{Answers, DRAIN, Drain, DrainStep, LOCK, Notice, notice};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::host;
-use crate::plan::{DrainRules, Expectation, RUN_FOLDER};
+use crate::plan::{DrainRules, Expectation};
 use crate::redaction::error_chain;
 use crate::render::{Progress, VerdictState, as_json, drain_json, drain_status, drain_text};
 use crate::report::{self, GroupHook, SignalClient};
@@ -48,8 +48,7 @@ impl CommandContext {
     pub async fn drain(self) -> CommandOutput {
         let mut phases = Phases::new(self.start);
         let disk = &self.host_clients.disk;
-        let locked = disk.create_folder(RUN_FOLDER, 0o755).and_then(|()| disk.lock(LOCK));
-        let _lock = match locked {
+        let _lock = match self.lock_of_state(LOCK).await {
             Ok(lock) => lock,
             Err(DiskError::Busy { .. }) => return CommandOutput::error(Exit::Systemd, "another process drains"),
             Err(error) => return CommandOutput::error(Exit::Host, &error_chain(&error)),
@@ -128,6 +127,10 @@ impl Work<'_> {
             match notice(&self.rules.on, &answers, UNIX_EPOCH + Duration::from_secs(self.now())) {
                 Some(notice) if self.drain.trigger < Some(notice.trigger) => self.begin(&notice).await,
                 None if self.drain.trigger.is_none() && is_in_group => self.look_at_hook_once().await,
+                // The instance has survived: EC2 had stopped or hibernated it.
+                None if !self.is_silent && self.drain.has_ended && !self.drain.terminates => {
+                    self.drain = Drain::default()
+                }
                 _ => {}
             }
             if self.drain.trigger.is_some() && !self.drain.has_ended {

@@ -5,7 +5,7 @@
 use super::Work;
 use crate::drain::{DrainFailure, DrainReason, DrainStep, TasksSeen};
 use crate::redaction::{self, error_chain};
-use crate::report::drain_failure;
+use crate::report::{SignalClient, drain_failure};
 use crate::retry::Deadline;
 use crate::settings::DrainTrigger;
 use crate::{journal, report, verify};
@@ -29,6 +29,8 @@ const WITHOUT_AGENT: u64 = 30;
 impl Work<'_> {
     /// Looks up the terminating hook.
     pub(super) async fn find_hook(&mut self) {
+        // Anew: a client keeps tags, also if they could not be read.
+        self.client = SignalClient::for_termination(&self.context.host_clients, &self.expectation).await;
         let found = self.client.terminating_hooks(self.rules.hook.as_deref()).await;
         self.drain.by_ecs = found.by_ecs;
         let outcome = match found.own {
@@ -49,7 +51,9 @@ impl Work<'_> {
     pub(super) async fn step(&mut self) {
         let is_terminated = self.drain.trigger == Some(DrainTrigger::Termination);
         let now = self.now();
-        if is_terminated && self.hook.is_none() && self.may_find_hook() && self.is_due(DrainStep::FindHook) {
+        // If ECS drains the group, there may be no other hook; a process that was restarted looks once.
+        let may_exist = !self.drain.by_ecs || !self.due.contains_key(&DrainStep::FindHook);
+        if is_terminated && self.hook.is_none() && may_exist && self.is_due(DrainStep::FindHook) {
             self.find_hook().await;
         }
         self.send_heartbeat().await;
@@ -67,11 +71,10 @@ impl Work<'_> {
         }
     }
 
-    /// Whether another look can find a hook: a group without one is not asked again.
+    /// Whether the hook is not known because of a call that may succeed later.
     fn may_find_hook(&self) -> bool {
         let failure = self.drain.failure_of(DrainStep::FindHook);
-        // Without a failure, this process has not looked: another one began the draining.
-        failure.map_or(!self.drain.by_ecs, |failure| failure.reason != DrainReason::NoHook)
+        self.hook.is_none() && failure.is_some_and(|failure| failure.reason != DrainReason::NoHook)
     }
 
     async fn send_heartbeat(&mut self) {

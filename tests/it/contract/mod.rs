@@ -16,7 +16,7 @@ use crate::deploy::Site;
 use crate::support::Instance;
 use crate::support::imds::Imds;
 use crate::support::moto::{ACCOUNT, Moto, REGION};
-use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricUnit, MetricValue, is_absent};
+use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions, MetricUnit, MetricValue, Transition, is_absent};
 use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
 use std::time::{Duration, SystemTime};
@@ -176,6 +176,59 @@ fn starts_a_task_on_a_container_instance() {
     assert_eq!(described.len(), 1, "{task}");
     let refused = moto.block_on(aws.start_task("prod", &arn, "nosuch", deadline())).unwrap_err();
     assert!(refused.to_string().contains("ecs:StartTask"), "{refused}");
+}
+
+#[test]
+fn drains_and_deregisters_a_container_instance_also_with_a_task() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    let container = serde_json::json!([{"name": "main", "image": "web", "memory": 64, "cpu": 0}]);
+    moto.call("RegisterTaskDefinition", &serde_json::json!({"family": "web", "containerDefinitions": container}));
+    let aws = client(&moto, &imds);
+    assert_eq!(moto.block_on(aws.count_tasks("prod", &arn, deadline())).unwrap(), 0);
+    moto.block_on(aws.start_task("prod", &arn, "web", deadline())).unwrap().unwrap();
+    assert_eq!(moto.block_on(aws.count_tasks("prod", &arn, deadline())).unwrap(), 1);
+    moto.block_on(aws.set_draining("prod", &arn, deadline())).unwrap().unwrap();
+    let status = || {
+        let described = moto.block_on(aws.container_instance("prod", &arn, deadline())).unwrap();
+        described.map(|one| one.status)
+    };
+    assert_eq!(status().as_deref(), Some("DRAINING"));
+    moto.block_on(aws.deregister("prod", &arn, deadline())).unwrap();
+    assert!(status().is_none_or(|status| status == "INACTIVE"));
+    let refused = moto.block_on(aws.deregister("nosuch", &arn, deadline())).unwrap_err();
+    assert!(refused.to_string().contains("ecs:DeregisterContainerInstance"), "{refused}");
+}
+
+#[test]
+fn reads_the_hooks_of_a_group_by_their_transition() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let call = |action: &str, parameters: &[(&str, &str)]| {
+        let fixed = [("Action", action), ("Version", "2011-01-01"), ("AutoScalingGroupName", "fleet")];
+        moto.query("autoscaling", &[&fixed[..], parameters].concat())
+    };
+    let launch = [("LaunchConfigurationName", "fleet"), ("ImageId", "ami-12c6146b"), ("InstanceType", "m5.large")];
+    call("CreateLaunchConfiguration", &launch);
+    let group = [
+        ("LaunchConfigurationName", "fleet"),
+        ("MinSize", "0"),
+        ("MaxSize", "0"),
+        ("AvailabilityZones.member.1", "eu-west-1a"),
+    ];
+    call("CreateAutoScalingGroup", &group);
+    for (name, transition, timeout) in [("ready", "LAUNCHING", "60"), ("drain", "TERMINATING", "300")] {
+        let transition = format!("autoscaling:EC2_INSTANCE_{transition}");
+        let hook =
+            [("LifecycleHookName", name), ("LifecycleTransition", transition.as_str()), ("HeartbeatTimeout", timeout)];
+        call("PutLifecycleHook", &hook);
+    }
+    let aws = client(&moto, &imds);
+    for (transition, name, timeout) in [(Transition::Launching, "ready", 60), (Transition::Terminating, "drain", 300)] {
+        let found = moto.block_on(aws.lifecycle_hooks("fleet", transition, deadline())).unwrap();
+        let found: Vec<_> = found.iter().map(|hook| (hook.name.as_str(), hook.heartbeat_timeout.as_secs())).collect();
+        assert_eq!(found, [(name, timeout)]);
+    }
 }
 
 #[test]
