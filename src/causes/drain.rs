@@ -15,8 +15,8 @@ pub(super) static DENIED: Cause = Cause {
     proof: "AccessDenied for one of the calls that find and complete the terminating hook, set the status DRAINING, or deregister the \
             container instance; another error is `drain-call-failed`",
     look_alikes: &["drain-call-failed", "drain-no-hook"],
-    remedy: "allow the action that the evidence names (`ecs-bootstrap plan --iam`, docs/reference/iam.md); it is tried again every 30 s \
-             while the instance ends. Before that: `systemctl restart ecs-bootstrap-drain` looks up the hook again",
+    remedy: "allow the action that the evidence names (`ecs-bootstrap plan --iam`, docs/reference/iam.md). If the instance does not end \
+             yet, `systemctl restart ecs-bootstrap-drain` looks up the hook again",
     source: "Amazon ECS Service Authorization Reference; Amazon EC2 Auto Scaling Service Authorization Reference",
     note: |evidence| failures(evidence, DrainReason::Denied),
     ..DEFAULTS
@@ -46,8 +46,8 @@ pub(super) static CALL_FAILED: Cause = Cause {
     proof: "a call that finds or completes the terminating hook, sets the status DRAINING, or deregisters the container instance fails \
             with another error than AccessDenied; AccessDenied is `drain-denied`",
     look_alikes: &["drain-denied"],
-    remedy: "see the error in the evidence; the call is made again every 30 s while the instance ends. Before that: \
-             `systemctl restart ecs-bootstrap-drain` looks up the hook again",
+    remedy: "see the error in the evidence; the call is made again. If the instance does not end yet, `systemctl restart \
+             ecs-bootstrap-drain` looks up the hook again",
     source: "Amazon ECS API Reference, \"Common Errors\"; Amazon EC2 Auto Scaling API Reference, \"Common Errors\"",
     note: |evidence| failures(evidence, DrainReason::Other),
     ..DEFAULTS

@@ -159,6 +159,12 @@ async fn start_unless_active(
         return Ok(());
     }
     let jobs = Jobs::of(&host_clients.disk, systemd)?;
+    // The start limit of a unit is for restarts after it was killed. Starts by `run` must not count.
+    if let Ok(systemd) = systemd
+        && let Err(error) = systemd.reset_failed(unit).await
+    {
+        tracing::debug!(%error, unit, "start counter not reset");
+    }
     queue_or_write(host_clients, &jobs, program, ("start", unit), texts).await
 }
 

@@ -5,12 +5,17 @@
 use super::CommandContext;
 use super::handover::VERIFY_UNIT;
 use super::verify_died::{died_document, is_left_to_verify_unit, is_running, verify_unit};
+use crate::causes;
 use crate::command_line::CommandOutput;
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::host::{drain as drain_state, is_drain_running, pulls};
 use crate::redaction::error_chain;
 use crate::render::{VerdictDocument, VerdictState, as_json, drain_text, pulls_text, verdict_text};
 use crate::report;
+
+/// How the ids of the notes about the draining begin. Those of the stored verdict may be old.
+const DRAIN_NOTES: &str = "drain-";
 
 impl CommandContext {
     /// `status`: prints the last verdict. It changes nothing.
@@ -22,8 +27,8 @@ impl CommandContext {
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
         let mut stderr = String::new();
         let expectation = self.last_expectation();
-        let drain = expectation.as_ref().and_then(|expected| expected.drain.as_ref());
-        let drain = drain.and_then(|_| drain_state(&self.host_clients.disk));
+        let drains = expectation.as_ref().is_some_and(|expected| expected.drain.is_some());
+        let drain = if drains { drain_state(&self.host_clients.disk) } else { None };
         let wanted = expectation.and_then(|expected| expected.ready).map(|ready| ready.images);
         // Those of settings that were removed say nothing.
         let pulls = pulls(&self.host_clients.disk).filter(|pulls| Some(&pulls.wanted) == wanted.as_ref());
@@ -44,8 +49,13 @@ impl CommandContext {
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
         let images = pulls.as_ref().map(pulls_text).unwrap_or_default();
         let draining = drain.as_ref().map(drain_text).unwrap_or_default();
-        if drain.as_ref().is_some_and(|drain| !drain.is_final()) && !is_drain_running(&self.host_clients.disk) {
+        let is_done = drain.as_ref().is_some_and(|drain| drain.is_final());
+        if drains && !is_done && !is_drain_running(&self.host_clients.disk) {
             stderr += "warning: nothing drains this instance: `systemctl status ecs-bootstrap-drain`\n";
+        }
+        if drain.is_some() {
+            let evidence = Evidence { drain: drain.clone(), ..Evidence::default() };
+            document.replace_notes(DRAIN_NOTES, &causes::notes(&evidence));
         }
         document.drain = drain;
         let stdout = if self.json { as_json(&document) } else { verdict_text(&document) + &images + &draining };

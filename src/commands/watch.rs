@@ -88,7 +88,7 @@ impl CommandContext {
             return self.not_checked("waiting", "the verification has not ended");
         };
         if expectation.drain.is_some() && drain(&self.host_clients.disk).is_some_and(|drain| drain.is_ending()) {
-            return self.not_checked("ending", "the instance is about to end; `drain` has deregistered it, or will");
+            return self.not_checked("ending", "the instance is about to end");
         }
         let state = self.stored_state().unwrap_or_else(|| State::new(seconds(SystemTime::now()), fraction()));
         let seen = Seen::default();

@@ -4,7 +4,7 @@
 
 mod notice;
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub enum DrainState {
     Drained,
     /// The time has passed, and tasks run.
     TasksLeft,
+    /// ECS drains it, by the managed draining of its capacity provider.
+    LeftToEcs,
 }
 
 /// A step of the draining that can fail.
@@ -106,21 +108,25 @@ pub struct Drain {
     pub noticed_at: Option<u64>,
     /// Until when the tasks are waited for, in seconds since 1970.
     pub until: Option<u64>,
+    /// When EC2 takes the instance, in seconds since 1970; `None` if that is not known.
+    pub ends_at: Option<u64>,
     /// Whether the instance ends for good.
     pub terminates: bool,
     /// The container instance; `None` if the agent has not registered.
     pub container_instance_arn: Option<String>,
-    /// Whether ECS drains it, by the managed draining of its capacity provider.
+    /// Whether ECS drains the instances that the group terminates (managed draining).
     pub by_ecs: bool,
     /// Whether ECS has accepted the status DRAINING from ecs-bootstrap.
     pub is_draining: bool,
-    /// The tasks that the agent has and that have not stopped; `None` if the agent did not answer.
+    /// The tasks that the agent last had and that had not stopped; `None` if it has not answered.
     pub tasks: Option<Vec<String>>,
     /// The hook that ecs-bootstrap completes.
     pub hook: Option<String>,
+    /// Whether the hook has accepted a heartbeat.
+    pub hook_has_waited: bool,
     /// Whether the container instance is deregistered.
     pub is_deregistered: bool,
-    /// Whether the hook was completed.
+    /// Whether the hook was completed, or no longer waits.
     pub is_completed: bool,
     /// Whether nothing is left to do for this reason.
     pub has_ended: bool,
@@ -133,6 +139,8 @@ pub struct Drain {
 pub struct TasksSeen {
     /// Those that the agent has and that have not stopped; `None` if the agent did not answer.
     pub of_agent: Option<Vec<String>>,
+    /// Whether the agent has not answered for so long that it does not run.
+    pub is_agent_gone: bool,
     /// How many ECS counts; `None` if it did not answer.
     pub of_ecs: Option<u64>,
     /// Whether ECS can be asked.
@@ -144,8 +152,9 @@ impl TasksSeen {
     /// placed just now, so both are asked (aws/aws-cdk#13506).
     pub fn have_ended(&self) -> bool {
         match (self.of_agent.as_deref(), self.of_ecs) {
-            (Some([]) | None, Some(0)) => true,
+            (Some([]), Some(0)) => true,
             (Some([]), None) => !self.can_ask_ecs,
+            (None, Some(0)) => self.is_agent_gone,
             _ => false,
         }
     }
@@ -157,9 +166,14 @@ impl Drain {
         self.terminates || self.trigger.is_some_and(|trigger| trigger > DrainTrigger::Rebalance)
     }
 
+    /// Whether ECS drains it for this reason: it does so only for a termination by the group.
+    pub fn is_left_to_ecs(&self) -> bool {
+        self.by_ecs && self.trigger == Some(DrainTrigger::Termination)
+    }
+
     /// Whether the tasks are no longer waited for.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, DrainState::Drained | DrainState::TasksLeft)
+        !matches!(self.state, DrainState::Waiting | DrainState::Draining)
     }
 
     /// Whether it can go on: an instance that its group terminates gets no other notice.
@@ -173,36 +187,52 @@ impl Drain {
         if self.trigger >= Some(notice.trigger) {
             return false;
         }
-        let seconds =
-            |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let of_hook = heartbeat_timeout.map(|timeout| {
             let longest = LONGEST_HOOK.min(timeout.as_secs().saturating_mul(MOST_HEARTBEATS));
             now.saturating_add(longest.saturating_sub(RESERVE_OF_HOOK))
         });
-        let of_spot = notice.ends_at.map(|end| seconds(end).saturating_sub(RESERVE));
         let own = now.saturating_add(longest.as_secs());
-        self.until = [Some(own), of_hook, of_spot].into_iter().flatten().min();
+        self.until = Some(of_hook.map_or(own, |of_hook| of_hook.min(own)));
         self.trigger = Some(notice.trigger);
         self.notice = Some(notice.text.clone());
         self.noticed_at = Some(now);
         self.terminates |= notice.terminates;
+        // The agent can have registered anew, and the status can have been set back.
+        (self.container_instance_arn, self.is_draining) = (None, false);
+        self.failures.retain(|failed| failed.step == DrainStep::FindHook);
         (self.state, self.has_ended) = (DrainState::Draining, false);
+        self.limit(notice);
         true
     }
 
-    /// Notes the tasks. Returns whether the wait has ended with this.
-    pub fn note_tasks(&mut self, seen: &TasksSeen, now: u64) -> bool {
-        self.tasks.clone_from(&seen.of_agent);
+    /// Takes the time at which EC2 takes the instance. A Spot interruption can follow a termination.
+    pub fn limit(&mut self, notice: &Notice) {
+        let Some(end) = notice.ends_at.and_then(|end| end.duration_since(UNIX_EPOCH).ok()) else { return };
+        let last = end.as_secs().saturating_sub(RESERVE);
+        self.ends_at = Some(end.as_secs());
+        self.until = Some(self.until.map_or(last, |until| until.min(last)));
+    }
+
+    /// Notes the tasks.
+    pub fn note_tasks(&mut self, seen: &TasksSeen, now: u64) {
+        if seen.of_agent.is_some() {
+            self.tasks.clone_from(&seen.of_agent);
+        }
         if self.state != DrainState::Draining {
-            return false;
+            return;
         }
-        let has_passed = self.until.is_none_or(|until| now >= until);
-        if self.container_instance_arn.is_none() || self.is_deregistered || seen.have_ended() {
-            self.state = DrainState::Drained;
-        } else if has_passed {
-            self.state = DrainState::TasksLeft;
-        }
-        self.is_over()
+        let is_denied =
+            self.failure_of(DrainStep::SetDraining).is_some_and(|failure| failure.reason == DrainReason::Denied);
+        // Before the status is set, ECS can place a task.
+        let is_set = self.is_draining || self.is_deregistered || self.is_left_to_ecs() || is_denied;
+        let have_ended = self.container_instance_arn.is_none() || (is_set && seen.have_ended());
+        let is_over = self.is_deregistered || self.until.is_none_or(|until| now >= until);
+        self.state = match (have_ended, is_over) {
+            (false, false) if !self.is_left_to_ecs() || self.hook.is_some() => return,
+            _ if self.is_left_to_ecs() => DrainState::LeftToEcs,
+            (true, _) => DrainState::Drained,
+            (false, _) => DrainState::TasksLeft,
+        };
     }
 
     /// Notes the outcome of a step.
@@ -219,13 +249,29 @@ impl Drain {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::SystemTime;
 
     use super::*;
+
+    const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123";
 
     fn of(trigger: DrainTrigger, ends_at: Option<u64>) -> Notice {
         let ends_at: Option<SystemTime> = ends_at.map(|end| UNIX_EPOCH + Duration::from_secs(end));
         Notice { trigger, ends_at, terminates: trigger == DrainTrigger::Termination, text: "text".to_owned() }
+    }
+
+    /// A container instance with the status DRAINING, for 60 s from the time 0.
+    fn draining(trigger: DrainTrigger) -> Drain {
+        let mut drain = Drain::default();
+        assert!(drain.begin(&of(trigger, None), 0, Duration::from_secs(60), None));
+        (drain.container_instance_arn, drain.is_draining) = (Some(ARN.to_owned()), true);
+        drain
+    }
+
+    /// What the agent and ECS say: the number of tasks.
+    fn seen(of_agent: Option<usize>, of_ecs: Option<u64>) -> TasksSeen {
+        let of_agent = of_agent.map(|count| vec!["task".to_owned(); count]);
+        TasksSeen { of_agent, is_agent_gone: false, of_ecs, can_ask_ecs: true }
     }
 
     #[test]
@@ -246,46 +292,101 @@ mod tests {
     }
 
     #[test]
-    fn only_a_more_urgent_reason_begins_anew() {
-        let mut drain = Drain::default();
+    fn an_interruption_that_follows_a_termination_shortens_the_time() {
+        let mut drain = draining(DrainTrigger::Termination);
+        drain.limit(&of(DrainTrigger::Termination, Some(50)));
+        assert_eq!((drain.until, drain.ends_at), (Some(35), Some(50)));
+        drain.limit(&of(DrainTrigger::Termination, Some(1000)));
+        assert_eq!(drain.until, Some(35));
+    }
+
+    #[test]
+    fn only_a_more_urgent_reason_begins_anew_and_then_with_the_status() {
+        let mut drain = draining(DrainTrigger::Rebalance);
         let longest = Duration::from_secs(60);
-        assert!(drain.begin(&of(DrainTrigger::Rebalance, None), 0, longest, None) && !drain.is_ending());
-        assert!(!drain.begin(&of(DrainTrigger::Rebalance, None), 50, longest, None));
-        drain.container_instance_arn = Some("arn".into());
-        assert!(drain.note_tasks(&TasksSeen::default(), 60) && drain.state == DrainState::TasksLeft);
+        assert!(!drain.is_ending() && !drain.begin(&of(DrainTrigger::Rebalance, None), 50, longest, None));
+        drain.note_tasks(&seen(Some(1), None), 60);
+        assert_eq!(drain.state, DrainState::TasksLeft);
         assert!(drain.begin(&of(DrainTrigger::Termination, None), 70, longest, None) && drain.is_ending());
         assert_eq!((drain.state, drain.until), (DrainState::Draining, Some(130)));
+        assert!(!drain.is_draining && drain.container_instance_arn.is_none());
         assert!(!drain.begin(&of(DrainTrigger::Spot, Some(500)), 80, longest, None));
     }
 
     #[test]
     fn tasks_have_ended_only_if_neither_the_agent_nor_ecs_has_one() {
-        let seen = |of_agent: Option<usize>, of_ecs, can_ask_ecs| TasksSeen {
-            of_agent: of_agent.map(|count| vec!["task".to_owned(); count]),
-            of_ecs,
-            can_ask_ecs,
-        };
-        for (of_agent, of_ecs, can_ask, ended) in [
-            (Some(0), Some(0), true, true),
-            (Some(1), Some(0), true, false),
-            (Some(0), Some(1), true, false),
-            (Some(0), None, true, false),
-            (Some(0), None, false, true),
-            (None, Some(0), true, true),
-            (None, Some(2), true, false),
-            (None, None, true, false),
-            (None, None, false, false),
+        for (of_agent, of_ecs, can_ask, is_gone, ended) in [
+            (Some(0), Some(0), true, false, true),
+            (Some(1), Some(0), true, false, false),
+            (Some(0), Some(1), true, false, false),
+            (Some(0), None, true, false, false),
+            (Some(0), None, false, false, true),
+            // ECS does not count a task that is being stopped, so one answer that is missing proves nothing.
+            (None, Some(0), true, false, false),
+            (None, Some(0), true, true, true),
+            (None, Some(2), true, true, false),
+            (None, None, true, true, false),
+            (None, None, false, true, false),
         ] {
-            assert_eq!(seen(of_agent, of_ecs, can_ask).have_ended(), ended, "{of_agent:?} {of_ecs:?} {can_ask}");
+            let seen = TasksSeen { can_ask_ecs: can_ask, is_agent_gone: is_gone, ..seen(of_agent, of_ecs) };
+            assert_eq!(seen.have_ended(), ended, "{of_agent:?} {of_ecs:?} {can_ask} {is_gone}");
         }
+    }
+
+    #[test]
+    fn without_the_status_no_task_counts_as_the_last_one() {
+        let mut drain = draining(DrainTrigger::Spot);
+        drain.is_draining = false;
+        drain.note_tasks(&seen(Some(0), Some(0)), 5);
+        assert_eq!(drain.state, DrainState::Draining);
+        let text = "denied".to_owned();
+        drain.note(DrainStep::SetDraining, Err(DrainFailure { reason: DrainReason::Denied, text }));
+        drain.note_tasks(&seen(Some(0), Some(0)), 10);
+        assert_eq!(drain.state, DrainState::Drained);
+    }
+
+    #[test]
+    fn the_last_known_tasks_stay_if_the_agent_is_silent() {
+        let mut drain = draining(DrainTrigger::Spot);
+        drain.note_tasks(&seen(Some(2), None), 5);
+        drain.note_tasks(&seen(None, Some(0)), 60);
+        assert_eq!((drain.state, drain.tasks.map(|tasks| tasks.len())), (DrainState::TasksLeft, Some(2)));
+    }
+
+    #[test]
+    fn a_termination_after_an_interruption_does_not_hide_the_tasks_that_were_left() {
+        let mut drain = draining(DrainTrigger::Spot);
+        drain.note_tasks(&seen(Some(1), None), 60);
+        drain.is_deregistered = true;
+        drain.begin(&of(DrainTrigger::Termination, None), 62, Duration::from_secs(60), None);
+        drain.container_instance_arn = Some(ARN.to_owned());
+        drain.note_tasks(&seen(Some(1), Some(0)), 63);
+        assert_eq!(drain.state, DrainState::TasksLeft);
+    }
+
+    #[test]
+    fn managed_draining_is_only_for_a_termination_and_does_not_wait_without_another_hook() {
+        for trigger in [DrainTrigger::Spot, DrainTrigger::Rebalance] {
+            let drain = Drain { by_ecs: true, ..draining(trigger) };
+            assert!(!drain.is_left_to_ecs(), "{trigger:?}");
+        }
+        let of_ecs = || Drain { by_ecs: true, is_draining: false, ..draining(DrainTrigger::Termination) };
+        let mut drain = of_ecs();
+        drain.note_tasks(&seen(Some(1), None), 1);
+        assert_eq!(drain.state, DrainState::LeftToEcs);
+        let mut drain = Drain { hook: Some("own".to_owned()), ..of_ecs() };
+        drain.note_tasks(&seen(Some(1), None), 1);
+        assert_eq!(drain.state, DrainState::Draining);
+        drain.note_tasks(&seen(Some(0), Some(0)), 2);
+        assert_eq!(drain.state, DrainState::LeftToEcs);
     }
 
     #[test]
     fn an_instance_that_never_registered_has_nothing_to_wait_for() {
         let mut drain = Drain::default();
         drain.begin(&of(DrainTrigger::Termination, None), 0, Duration::from_secs(60), None);
-        assert!(drain.note_tasks(&TasksSeen::default(), 0));
-        assert!(drain.state == DrainState::Drained && drain.is_over());
+        drain.note_tasks(&TasksSeen::default(), 0);
+        assert_eq!(drain.state, DrainState::Drained);
     }
 
     #[test]

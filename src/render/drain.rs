@@ -17,8 +17,8 @@ pub fn drain_json(drain: &Drain) -> Value {
 /// Lines about the draining. Failures are notes of the verdict.
 pub fn drain_text(drain: &Drain) -> String {
     let Some(notice) = &drain.notice else { return "drain: waits for a sign that the instance ends\n".to_owned() };
-    let until = drain.until.map(|until| time(until)).unwrap_or_default();
-    let by = match (drain.by_ecs, drain.is_draining) {
+    let until = drain.until.map(time).unwrap_or_default();
+    let by = match (drain.is_left_to_ecs(), drain.is_draining) {
         (true, _) => "; ECS drains it (managed draining)",
         (false, true) => "; the container instance is DRAINING",
         (false, false) if drain.container_instance_arn.is_none() => "; the agent has not registered",
@@ -26,9 +26,10 @@ pub fn drain_text(drain: &Drain) -> String {
     };
     let tasks = match (drain.state, drain.tasks.as_ref().map(Vec::len)) {
         (DrainState::Drained, _) => "; its tasks have ended".to_owned(),
-        (DrainState::TasksLeft, Some(left)) => format!("; {left} tasks were left at {until}"),
-        (DrainState::TasksLeft, None) => format!("; it is not known whether tasks were left at {until}"),
-        (_, Some(open)) => format!("; {open} tasks run, which are waited for until {until}"),
+        (DrainState::LeftToEcs, _) => String::new(),
+        (DrainState::TasksLeft, Some(left)) => format!("; tasks left: {left}"),
+        (DrainState::TasksLeft, None) => "; it is not known whether tasks were left".to_owned(),
+        (_, Some(open)) => format!("; running tasks: {open}, waited for until {until}"),
         (_, None) => format!("; its tasks are waited for until {until}"),
     };
     let deregistered = if drain.is_deregistered { "; deregistered" } else { "" };
@@ -47,12 +48,13 @@ pub fn drain_status(drain: &Drain, now: u64) -> String {
     let tasks = drain
         .tasks
         .as_ref()
-        .map_or_else(|| "the tasks are not known".to_owned(), |tasks| format!("{} tasks run", tasks.len()));
+        .map_or_else(|| "the tasks are not known".to_owned(), |tasks| format!("running tasks: {}", tasks.len()));
     match drain.state {
         DrainState::Waiting | DrainState::Draining => {
             format!("{}: draining, {tasks}, {left} s are left", trigger.word())
         }
         DrainState::Drained => format!("{}: the tasks have ended", trigger.word()),
+        DrainState::LeftToEcs => format!("{}: ECS drains it (managed draining)", trigger.word()),
         DrainState::TasksLeft => format!("{}: the time is over, {tasks}", trigger.word()),
     }
 }

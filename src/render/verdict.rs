@@ -186,14 +186,10 @@ impl fmt::Display for SignalOutcome {
 }
 
 impl VerdictDocument {
-    /// Replaces the notes whose ids begin with `prefix`. Returns whether that changes something.
-    pub fn replace_notes(&mut self, prefix: &str, notes: &[FoundCause]) -> bool {
-        let notes: Vec<_> = notes.iter().map(finding_document).collect();
-        let is_old = |note: &&FindingDocument| note.id.starts_with(prefix);
-        let is_same = self.notes.iter().filter(is_old).eq(&notes);
+    /// Replaces the notes whose ids begin with `prefix`.
+    pub fn replace_notes(&mut self, prefix: &str, notes: &[FoundCause]) {
         self.notes.retain(|note| !note.id.starts_with(prefix));
-        self.notes.extend(notes);
-        !is_same
+        self.notes.extend(notes.iter().map(finding_document));
     }
 
     /// Drops evidence beyond [`MAX_TEXT`] bytes. The evidence of the cause is kept first.

@@ -160,12 +160,17 @@ impl SignalClient {
             .get_or_init(async || {
                 let mut tags = BTreeMap::new();
                 let deadline = self.by(IDENTITY);
+                let mut is_complete = true;
                 for tag in [STACK_NAME, STACK_ID, LOGICAL_ID, GROUP] {
-                    if let Ok(Some(value)) = self.host_clients.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
-                        tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
+                    match self.host_clients.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
+                        Ok(Some(value)) => {
+                            tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
+                        }
+                        Ok(None) => {}
+                        Err(_) => is_complete = false,
                     }
                 }
-                if !tags.is_empty() {
+                if is_complete && !tags.is_empty() {
                     return tags;
                 }
                 let call = async {
@@ -177,7 +182,7 @@ impl SignalClient {
                         error = crate::redaction::error_chain(&error),
                         "instance tags not read; they name the stack and the group to signal"
                     );
-                    BTreeMap::new()
+                    tags
                 })
             })
             .await

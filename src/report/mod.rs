@@ -112,8 +112,7 @@ pub fn store_signals(disk: &Disk, document: &VerdictDocument) {
     store_or_log(disk, document);
 }
 
-/// Stores a verdict whose notes have changed. An error is logged.
-pub fn store_or_log(disk: &Disk, document: &VerdictDocument) {
+fn store_or_log(disk: &Disk, document: &VerdictDocument) {
     if let Err(error) = store(disk, document) {
         tracing::warn!(error = error_chain(&error), "verdict not stored; `status` shows an older one or none");
     }

@@ -18,8 +18,8 @@ const SETTING: &str = "drain.hook";
 pub struct TerminatingHooks {
     /// The hook to complete, or why there is none.
     pub own: Result<GroupHook, DrainFailure>,
-    /// Whether ECS drains the instances of the group (managed draining).
-    pub by_ecs: bool,
+    /// Whether ECS drains the instances that the group terminates (managed draining); `None` if that is not known.
+    pub by_ecs: Option<bool>,
 }
 
 impl GroupHook {
@@ -61,36 +61,38 @@ impl SignalClient {
                     HooksError::Call { error, .. } => drain_failure(error).reason,
                 };
                 let own = error.hook_by_name(wanted, SETTING).map_err(|text| DrainFailure { reason, text });
-                return TerminatingHooks { own, by_ecs: false };
+                return TerminatingHooks { own, by_ecs: None };
             }
         };
         let by_ecs = hooks.iter().any(|hook| hook.name == MANAGED_HOOK);
         let others = hooks.into_iter().filter(|hook| hook.name != MANAGED_HOOK).collect();
         let own = only_hook(&group, others, wanted, ("terminating", SETTING));
         let own = own.map_err(|text| DrainFailure { reason: DrainReason::NoHook, text });
-        TerminatingHooks { own, by_ecs }
+        TerminatingHooks { own, by_ecs: Some(by_ecs) }
     }
 
-    /// Sends one heartbeat. It is no failure if the hook does not wait (yet).
-    pub async fn heartbeat_of(&self, hook: &GroupHook) -> Result<(), DrainFailure> {
+    /// Sends one heartbeat. Returns whether the hook waits.
+    pub async fn heartbeat_of(&self, hook: &GroupHook) -> Result<bool, DrainFailure> {
         let deadline = self.by(CALL);
-        failed(async { self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await }.await)
+        waits(async { self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await }.await)
     }
 
-    /// Completes the hook with CONTINUE, so that the group terminates the instance. It is no failure if the hook no longer waits.
-    pub async fn complete_termination(&self, hook: &GroupHook) -> Result<(), DrainFailure> {
+    /// Completes the hook with CONTINUE, so that the group terminates the instance. Returns whether the hook was waiting.
+    pub async fn complete_termination(&self, hook: &GroupHook) -> Result<bool, DrainFailure> {
         let deadline = self.by(CALL);
-        failed(
+        waits(
             async { self.aws().await?.complete(&hook.group, &hook.name, &self.instance_id, true, deadline).await }
                 .await,
         )
     }
 }
 
-/// The failure of a call about the hook, unless the hook only does not wait.
-fn failed(outcome: Result<(), AwsError>) -> Result<(), DrainFailure> {
+/// Whether the hook waits, from the outcome of a call about it. It may not wait yet: Auto Scaling first deregisters the instance
+/// from its load balancer (Amazon EC2 Auto Scaling User Guide, "How lifecycle hooks work").
+fn waits(outcome: Result<(), AwsError>) -> Result<bool, DrainFailure> {
     match outcome {
-        Err(error) if not_waiting(&error).is_none() => Err(drain_failure(&error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if not_waiting(&error).is_some() => Ok(false),
+        Err(error) => Err(drain_failure(&error)),
     }
 }

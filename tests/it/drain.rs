@@ -131,7 +131,7 @@ fn a_termination_waits_for_the_tasks_and_then_completes_the_hook() {
     let status = instance.run(&["status"]).stdout;
     assert!(
         status.contains(
-            "drain: the target lifecycle state is `Terminated`; the container instance is DRAINING; 1 tasks run"
+            "drain: the target lifecycle state is `Terminated`; the container instance is DRAINING; running tasks: 1, waited for until "
         ),
         "{status}"
     );
@@ -164,7 +164,7 @@ fn tasks_that_do_not_end_in_time_are_named_and_the_hook_is_completed() {
     instance.agent.change(|agent| agent.tasks = vec![(1, "RUNNING"), (2, "STOPPED")]);
     terminate(&instance);
     let outcome = ended(instance.start(&["drain"]));
-    assert!(outcome.stdout.contains("2 tasks were left at "), "{outcome:?}");
+    assert!(outcome.stdout.contains("; tasks left: 2; deregistered"), "{outcome:?}");
     assert_eq!(completed(&instance), ["CONTINUE"]);
     assert_eq!(status_of_instance(&instance), "INACTIVE");
     let status = notes(&instance, &["drain-tasks-left"]);
@@ -187,7 +187,13 @@ fn each_denied_call_is_a_note_and_nothing_else_stops() {
         terminate(&instance);
         let drain = instance.start(&["drain"]);
         wait_for(&instance, action, |state| state["is_deregistered"] == true || failure(state, "deregister").is_some());
-        wait_for(&instance, action, |state| state["is_completed"] == is_completed);
+        if !is_completed {
+            let start = Instant::now();
+            while instance.aws.count(operation) < 2 {
+                assert!(start.elapsed() < Duration::from_secs(60), "the lookup is not repeated");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
         let mut expected = vec!["drain-denied"];
         if operation == "UpdateContainerInstancesState" {
             expected.push("drain-tasks-left");
@@ -202,6 +208,87 @@ fn each_denied_call_is_a_note_and_nothing_else_stops() {
         assert!(status.contains(action), "{status}");
         assert_eq!(completed(&instance).len(), usize::from(is_completed), "{action}");
     }
+}
+
+#[test]
+fn a_heartbeat_that_fails_is_sent_again_before_the_hook_ends() {
+    let instance = ready(&[ALL], Duration::from_secs(22));
+    terminate(&instance);
+    let drain = instance.start(&["drain"]);
+    wait_for(&instance, "a heartbeat", |state| state["hook_has_waited"] == true);
+    let throttled = Fault::error(400, "Throttling", "Rate exceeded");
+    instance.aws.fail_first("RecordLifecycleActionHeartbeat", 1, throttled);
+    ended(drain);
+    // At 0 s, at 15 s, which fails, and 5 s later.
+    let state = instance.aws.state();
+    assert_eq!(state.lock().unwrap().waiting.heartbeats, 2);
+    notes(&instance, &[]);
+}
+
+#[test]
+fn a_hook_that_does_not_wait_yet_is_completed_later() {
+    let instance = ready(&[ALL], Duration::ZERO);
+    instance.aws.change(|aws| aws.waiting.hook_waits = false);
+    terminate(&instance);
+    let drain = instance.start(&["drain"]);
+    wait_for(&instance, "the tasks end", |state| state["is_deregistered"] == true);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(state(&instance)["is_completed"], false);
+    instance.aws.change(|aws| aws.waiting.hook_waits = true);
+    ended(drain);
+    assert_eq!(completed(&instance), ["CONTINUE"]);
+    notes(&instance, &[]);
+}
+
+#[test]
+fn a_termination_after_a_recommendation_sets_the_status_again() {
+    let instance = ready(&[ALL], Duration::ZERO);
+    answers(&instance, "events/recommendations/rebalance", &json!({"noticeTime": "2026-11-30T08:22:00Z"}));
+    let drain = instance.start(&["drain"]);
+    wait_for(&instance, "it is drained", |state| state["has_ended"] == true);
+    // An operator sets it back.
+    instance.aws.change(|aws| aws.container_instances[0].status = "ACTIVE".into());
+    terminate(&instance);
+    ended(drain);
+    assert_eq!(instance.aws.count("UpdateContainerInstancesState"), 2);
+    assert_eq!(completed(&instance), ["CONTINUE"]);
+}
+
+#[test]
+fn an_interruption_after_a_termination_shortens_the_time() {
+    // Also if interruptions are no reason of their own.
+    let instance = ready(&["drain.on=termination"], Duration::MAX);
+    terminate(&instance);
+    let drain = instance.start(&["drain"]);
+    wait_for(&instance, "it drains", |state| state["is_draining"] == true);
+    announce(&instance, "terminate", 22);
+    let outcome = ended(drain);
+    assert!(outcome.duration < Duration::from_secs(40), "{outcome:?}");
+    assert_eq!(completed(&instance), ["CONTINUE"]);
+    notes(&instance, &["drain-tasks-left"]);
+}
+
+#[test]
+fn managed_draining_does_not_drain_for_an_interruption() {
+    let instance = ready(&[ALL], Duration::ZERO);
+    let state = json!({"by_ecs": true});
+    instance.disk.write(STATE, state.to_string());
+    announce(&instance, "terminate", 60);
+    let drain = instance.start(&["drain"]);
+    wait_for(&instance, "it ends", |state| state["has_ended"] == true);
+    assert_eq!(status_of_instance(&instance), "INACTIVE");
+    drop(drain.kill());
+}
+
+#[test]
+fn a_container_instance_that_ecs_no_longer_has_is_not_waited_for() {
+    let instance = ready(&[ALL], Duration::ZERO);
+    instance.aws.change(|aws| aws.container_instances[0].status = "INACTIVE".into());
+    terminate(&instance);
+    ended(instance.start(&["drain"]));
+    assert_eq!(completed(&instance), ["CONTINUE"]);
+    // Nothing stops its task any more.
+    notes(&instance, &["drain-tasks-left"]);
 }
 
 #[test]
@@ -241,7 +328,8 @@ fn the_managed_draining_of_ecs_is_left_to_ecs() {
         assert!(outcome.stdout.contains("ECS drains it (managed draining)"), "{outcome:?}");
         assert_eq!(status_of_instance(&instance), "ACTIVE");
         assert_eq!(completed(&instance).len(), usize::from(own.is_some()), "{outcome:?}");
-        notes(&instance, &["drain-tasks-left"]);
+        // ECS waits for its tasks.
+        notes(&instance, &[]);
     }
 }
 
@@ -304,6 +392,7 @@ fn a_spot_interruption_limits_the_time_and_deregisters_before_the_end() {
     let outcome = ended(drain);
     assert!(outcome.stdout.contains("hook `drain` completed"), "{outcome:?}");
     assert_eq!(instance.aws.count("DeregisterContainerInstance"), 1);
+    notes(&instance, &["drain-tasks-left"]);
 }
 
 #[test]

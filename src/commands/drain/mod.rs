@@ -1,8 +1,8 @@
 //! `drain`: waits for a sign that the instance ends, then drains its container instance before it does.
 //!
 //! In: what the last run expects (`drain.*`), and instance metadata, which is read every 5 s. Out: the status DRAINING,
-//! heartbeats to the terminating hook while tasks run, the deregistration, and CONTINUE. Each step that fails is a note on the
-//! stored verdict. `ecs-bootstrap-drain.service` runs this until the group has its answer.
+//! heartbeats to the terminating hook while tasks run, the deregistration, and CONTINUE. Each step that fails is a note in
+//! `status`. `ecs-bootstrap-drain.service` runs this until the group has its answer.
 
 mod steps;
 
@@ -18,15 +18,15 @@ use crate::boundary::disk::{DiskError, Mode};
 use crate::boundary::imds::{INSTANCE_ACTION, REBALANCE, TARGET_STATE};
 use crate::causes;
 use crate::command_line::CommandOutput;
-use crate::drain::{Answers, DRAIN, Drain, DrainStep, LOCK, Notice, notice};
+use crate::drain::{Answers, DRAIN, Drain, DrainReason, DrainStep, LOCK, Notice, notice};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::host;
 use crate::plan::{DrainRules, Expectation};
 use crate::redaction::error_chain;
-use crate::render::{Progress, VerdictState, as_json, drain_json, drain_status, drain_text};
+use crate::render::{Progress, as_json, drain_json, drain_status, drain_text};
 use crate::report::{self, GroupHook, SignalClient};
-use crate::retry::{Deadline, fraction, pause_for};
+use crate::retry::{Deadline, fraction, jittered, pause_for};
 use crate::settings::DrainTrigger;
 use crate::{journal, verify};
 
@@ -36,12 +36,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const IMDS: Duration = Duration::from_secs(4);
 /// The limit for one round of the loop.
 const ROUND: Duration = Duration::from_secs(240);
-/// The hook is looked up once after the verification, within this time, so that a fleet that starts together does not call
-/// together. In seconds.
-const FIRST_LOOK: f64 = 60.0;
-
-/// How the ids of the notes about the draining begin.
-const NOTES: &str = "drain-";
+/// The hook is looked up after the verification, within this time, so that a fleet that starts together does not call together.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+/// The time until a lookup that failed is made again, before the instance ends.
+const NEXT_LOOK: Duration = Duration::from_secs(600);
+const NEVER: Duration = Duration::MAX;
 
 impl CommandContext {
     /// `drain`: drains the container instance before the instance ends.
@@ -76,7 +75,9 @@ impl CommandContext {
             client,
             hook: None,
             due: BTreeMap::new(),
+            lookups: 0,
             deregistrations: 0,
+            agent_gone_at: None,
             can_count: true,
             is_silent: false,
             noted: Vec::new(),
@@ -99,9 +100,13 @@ struct Work<'w> {
     client: SignalClient,
     hook: Option<GroupHook>,
     /// When each step is taken again.
-    due: BTreeMap<DrainStep, u64>,
+    due: BTreeMap<DrainStep, Deadline>,
+    /// How often the hook was looked up.
+    lookups: u32,
     /// How often it was tried to deregister.
     deregistrations: u32,
+    /// When an agent that does not answer has gone; `None` if it answers.
+    agent_gone_at: Option<Deadline>,
     /// Whether ECS may be asked for the number of tasks.
     can_count: bool,
     /// Whether instance metadata did not answer.
@@ -126,12 +131,11 @@ impl Work<'_> {
             let is_in_group = answers.target_state.is_some();
             match notice(&self.rules.on, &answers, UNIX_EPOCH + Duration::from_secs(self.now())) {
                 Some(notice) if self.drain.trigger < Some(notice.trigger) => self.begin(&notice).await,
-                None if self.drain.trigger.is_none() && is_in_group => self.look_at_hook_once().await,
+                Some(notice) => self.drain.limit(&notice),
+                None if self.drain.trigger.is_none() && is_in_group => self.look_at_hook_early().await,
                 // The instance has survived: EC2 had stopped or hibernated it.
-                None if !self.is_silent && self.drain.has_ended && !self.drain.terminates => {
-                    self.drain = Drain::default()
-                }
-                _ => {}
+                None if !self.is_silent && self.drain.has_ended && !self.drain.terminates => self.forget(),
+                None => {}
             }
             if self.drain.trigger.is_some() && !self.drain.has_ended {
                 self.step().await;
@@ -173,19 +177,17 @@ impl Work<'_> {
     async fn ask_metadata(&mut self) -> Answers {
         let imds = &self.context.host_clients.imds;
         let deadline = Deadline::after(IMDS);
-        let get = async |trigger, path| {
-            let is_wanted = self.rules.on.contains(&trigger);
+        let get = async |triggers: &[DrainTrigger], path| {
+            let is_wanted = triggers.iter().any(|trigger| self.rules.on.contains(trigger));
             if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
         };
-        // A Spot interruption also limits the time of a termination.
-        let interruption = async {
-            let wants_only_termination = self.rules.on.len() == 1 && self.rules.on.contains(&DrainTrigger::Termination);
-            let trigger = if wants_only_termination { DrainTrigger::Termination } else { DrainTrigger::Spot };
-            get(trigger, INSTANCE_ACTION).await
-        };
-        let (state, interruption, rebalance) =
-            join3(get(DrainTrigger::Termination, TARGET_STATE), interruption, get(DrainTrigger::Rebalance, REBALANCE))
-                .await;
+        let (state, interruption, rebalance) = join3(
+            get(&[DrainTrigger::Termination], TARGET_STATE),
+            // It also limits the time of a termination.
+            get(&[DrainTrigger::Termination, DrainTrigger::Spot], INSTANCE_ACTION),
+            get(&[DrainTrigger::Rebalance], REBALANCE),
+        )
+        .await;
         let error = [&state, &interruption, &rebalance].into_iter().find_map(|answer| answer.as_ref().err());
         if let (Some(error), false) = (error, self.is_silent) {
             tracing::warn!(
@@ -204,6 +206,9 @@ impl Work<'_> {
         if notice.trigger == DrainTrigger::Termination {
             self.find_hook().await;
         }
+        // What is due for a less urgent reason.
+        self.due.retain(|step, _| *step == DrainStep::FindHook);
+        self.deregistrations = 0;
         let timeout = self.hook.as_ref().and_then(GroupHook::heartbeat_timeout);
         self.drain.begin(notice, self.now(), self.rules.deadline, timeout);
         tracing::warn!(
@@ -216,30 +221,37 @@ impl Work<'_> {
         );
     }
 
-    /// Looks up the terminating hook once when the verification has ended: a missing hook is reported before it is needed.
-    async fn look_at_hook_once(&mut self) {
+    /// Looks up the terminating hook when the verification has ended: a missing hook is reported before it is needed. A lookup that
+    /// succeeds or that was denied is not repeated before the instance ends.
+    async fn look_at_hook_early(&mut self) {
         let stored = report::stored_or_log(&self.context.host_clients.disk);
         if self.hook.is_some() || stored.is_none_or(|stored| is_left_to_verify_unit(&stored)) {
             return;
         }
         match self.due.get(&DrainStep::FindHook) {
-            None => self.put_off(DrainStep::FindHook, (fraction() * FIRST_LOOK) as u64),
+            None => self.put_off(DrainStep::FindHook, FIRST_LOOK.mul_f64(fraction())),
             Some(_) if self.is_due(DrainStep::FindHook) => {
                 self.find_hook().await;
-                // Not again, until the instance ends.
-                self.put_off(DrainStep::FindHook, u64::MAX);
+                let failure = self.drain.failure_of(DrainStep::FindHook);
+                let may_recover = failure.is_some_and(|failure| failure.reason == DrainReason::Other);
+                self.put_off(DrainStep::FindHook, if may_recover { jittered(NEXT_LOOK) } else { NEVER });
             }
             Some(_) => {}
         }
     }
 
-    fn is_due(&self, step: DrainStep) -> bool {
-        self.due.get(&step).is_none_or(|at| self.now() >= *at)
+    /// Forgets a reason that is over.
+    fn forget(&mut self) {
+        self.drain = Drain::default();
+        self.due.clear();
     }
 
-    fn put_off(&mut self, step: DrainStep, seconds: u64) {
-        let at = self.now().saturating_add(seconds);
-        self.due.insert(step, at);
+    fn is_due(&self, step: DrainStep) -> bool {
+        self.due.get(&step).is_none_or(|at| at.passed())
+    }
+
+    fn put_off(&mut self, step: DrainStep, time: Duration) {
+        self.due.insert(step, Deadline::after(time));
     }
 
     /// Shows and stores the state, and reports failures.
@@ -270,12 +282,5 @@ impl Work<'_> {
             }
         }
         self.noted = notes.iter().map(|note| note.cause.id).collect();
-        // A verification that runs reads the state of the draining itself.
-        let stored = report::stored_or_log(disk).filter(|stored| stored.verdict == VerdictState::Ready);
-        if let Some(mut document) = stored
-            && document.replace_notes(NOTES, &notes)
-        {
-            report::store_or_log(disk, &document);
-        }
     }
 }

@@ -2,27 +2,35 @@
 //!
 //! In: the state of the draining. Out: the new state. A call that fails is a failure of its step, and is made again later.
 
+use std::time::Duration;
+
 use super::Work;
+use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::drain::{DrainFailure, DrainReason, DrainStep, TasksSeen};
 use crate::redaction::{self, error_chain};
 use crate::report::{SignalClient, drain_failure};
 use crate::retry::Deadline;
 use crate::settings::DrainTrigger;
 use crate::{journal, report, verify};
-use std::time::Duration;
 
 /// The limit for one call of ECS.
-const CALL: Duration = Duration::from_secs(20);
+const CALL: Duration = Duration::from_secs(10);
+/// The same, if EC2 takes the instance soon.
+const SHORT_CALL: Duration = Duration::from_secs(4);
 /// The limit for a request to the agent.
 const AGENT: Duration = Duration::from_secs(2);
-/// The time between two calls that count the tasks, in seconds.
-const BETWEEN_COUNTS: u64 = 15;
-/// The time until a call that failed is made again, in seconds.
-const BETWEEN_ATTEMPTS: u64 = 30;
+/// The time between two calls that count the tasks.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(15);
+/// The time until a call that was denied is made again.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(30);
 /// The same, if another attempt can soon succeed.
-const SOON: u64 = 5;
-/// The most attempts to deregister, before the hook is completed without it. A Spot instance has time for three.
+const SOON: Duration = Duration::from_secs(5);
+/// How often the hook is looked up before a group counts as one without a hook: tags can be missing for a moment.
+const MIN_LOOKUPS: u32 = 3;
+/// The most attempts to deregister, before the hook is completed without it.
 const MAX_DEREGISTRATIONS: u32 = 6;
+/// The time until an agent that does not answer does not run. It is down for some seconds when it restarts.
+const AGENT_GONE: Duration = Duration::from_secs(60);
 /// The time until an instance whose agent does not answer has no container instance, in seconds.
 const WITHOUT_AGENT: u64 = 30;
 
@@ -32,61 +40,74 @@ impl Work<'_> {
         // Anew: a client keeps tags, also if they could not be read.
         self.client = SignalClient::for_termination(&self.context.host_clients, &self.expectation).await;
         let found = self.client.terminating_hooks(self.rules.hook.as_deref()).await;
-        self.drain.by_ecs = found.by_ecs;
+        self.lookups += 1;
+        self.drain.by_ecs = found.by_ecs.unwrap_or(self.drain.by_ecs);
         let outcome = match found.own {
             Ok(hook) => {
-                self.drain.hook = Some(hook.name().to_owned());
                 self.hook = Some(hook);
                 Ok(())
             }
-            // The hook of ECS is enough.
-            Err(failure) if found.by_ecs && failure.reason == DrainReason::NoHook => Ok(()),
+            Err(failure) if failure.reason == DrainReason::NoHook => {
+                self.hook = None;
+                // The hook of ECS is enough.
+                if self.drain.by_ecs { Ok(()) } else { Err(failure) }
+            }
             Err(failure) => Err(failure),
         };
-        self.put_off(DrainStep::FindHook, BETWEEN_ATTEMPTS);
+        self.drain.hook = self.hook.as_ref().map(|hook| hook.name().to_owned());
+        let is_denied = outcome.as_ref().is_err_and(|failure| failure.reason == DrainReason::Denied);
+        self.put_off(DrainStep::FindHook, if is_denied { BETWEEN_ATTEMPTS } else { SOON });
         self.drain.note(DrainStep::FindHook, outcome);
     }
 
     /// Does what is due.
     pub(super) async fn step(&mut self) {
-        let is_terminated = self.drain.trigger == Some(DrainTrigger::Termination);
-        let now = self.now();
-        // If ECS drains the group, there may be no other hook; a process that was restarted looks once.
-        let may_exist = !self.drain.by_ecs || !self.due.contains_key(&DrainStep::FindHook);
-        if is_terminated && self.hook.is_none() && may_exist && self.is_due(DrainStep::FindHook) {
+        if self.lacks_hook() && self.is_due(DrainStep::FindHook) {
             self.find_hook().await;
         }
         self.send_heartbeat().await;
         self.find_container_instance().await;
         self.set_draining().await;
         let is_known = self.drain.container_instance_arn.is_some();
-        let waits_for_agent = !is_known && now < self.drain.noticed_at.unwrap_or(0).saturating_add(WITHOUT_AGENT);
-        if !waits_for_agent && !self.drain.is_over() {
+        let without_agent = self.drain.noticed_at.unwrap_or(0).saturating_add(WITHOUT_AGENT);
+        if !self.drain.is_over() && (is_known || self.now() >= without_agent) {
             let seen = self.tasks().await;
             self.drain.note_tasks(&seen, self.now());
+            // The calls may have taken some time.
+            self.send_heartbeat().await;
         }
         if self.drain.is_over() && self.is_due(DrainStep::CompleteHook) {
-            self.put_off(DrainStep::CompleteHook, BETWEEN_ATTEMPTS);
             self.finish().await;
         }
     }
 
-    /// Whether the hook is not known because of a call that may succeed later.
-    fn may_find_hook(&self) -> bool {
-        let failure = self.drain.failure_of(DrainStep::FindHook);
-        self.hook.is_none() && failure.is_some_and(|failure| failure.reason != DrainReason::NoHook)
+    fn is_terminated(&self) -> bool {
+        self.drain.trigger == Some(DrainTrigger::Termination)
     }
 
-    async fn send_heartbeat(&mut self) {
-        let Some(hook) = self.hook.clone().filter(|_| self.drain.trigger == Some(DrainTrigger::Termination)) else {
-            return;
+    /// Whether the hook is missing, and another lookup can find it.
+    fn lacks_hook(&self) -> bool {
+        let reason = self.drain.failure_of(DrainStep::FindHook).map(|failure| failure.reason);
+        let may_exist = match reason {
+            Some(DrainReason::NoHook) => self.lookups < MIN_LOOKUPS,
+            Some(DrainReason::Denied | DrainReason::Other) => true,
+            // This process, which may have been restarted, has not looked, or the hook of ECS is enough.
+            None => self.lookups == 0,
         };
+        self.is_terminated() && self.hook.is_none() && may_exist
+    }
+
+    /// Sends a heartbeat while tasks are waited for. After that nothing keeps the hook waiting.
+    async fn send_heartbeat(&mut self) {
+        let Some(hook) = self.hook.clone().filter(|_| self.is_terminated() && !self.drain.is_over()) else { return };
         if !self.is_due(DrainStep::Heartbeat) {
             return;
         }
         let outcome = self.client.heartbeat_of(&hook).await;
-        self.put_off(DrainStep::Heartbeat, hook.pause().as_secs());
-        self.drain.note(DrainStep::Heartbeat, outcome);
+        let waits = outcome.as_ref().is_ok_and(|waits| *waits);
+        self.drain.hook_has_waited |= waits;
+        self.put_off(DrainStep::Heartbeat, if waits { hook.pause() } else { SOON });
+        self.drain.note(DrainStep::Heartbeat, outcome.map(drop));
     }
 
     /// The container instance that the agent reports, otherwise that of the stored verdict.
@@ -101,31 +122,41 @@ impl Work<'_> {
     }
 
     async fn set_draining(&mut self) {
-        let is_done = self.drain.by_ecs || self.drain.is_draining || self.drain.is_deregistered;
+        let is_done = self.drain.is_left_to_ecs() || self.drain.is_draining || self.drain.is_deregistered;
         let Some(arn) = self.drain.container_instance_arn.clone().filter(|_| !is_done) else { return };
         if !self.is_due(DrainStep::SetDraining) {
             return;
         }
         let outcome = self.call_ecs(&arn, DrainStep::SetDraining).await;
-        self.drain.is_draining = outcome.is_ok();
+        self.drain.is_draining = matches!(outcome, Ok(true));
+        self.drain.is_deregistered = matches!(outcome, Ok(false));
         let is_denied = outcome.as_ref().is_err_and(|failure| failure.reason == DrainReason::Denied);
         self.put_off(DrainStep::SetDraining, if is_denied { BETWEEN_ATTEMPTS } else { SOON });
-        self.drain.note(DrainStep::SetDraining, outcome);
+        self.drain.note(DrainStep::SetDraining, outcome.map(drop));
     }
 
-    /// Sets the status, or deregisters.
-    async fn call_ecs(&self, arn: &str, step: DrainStep) -> Result<(), DrainFailure> {
+    /// The limit of a call.
+    fn call_deadline(&self) -> Deadline {
+        Deadline::after(if self.drain.ends_at.is_some() { SHORT_CALL } else { CALL })
+    }
+
+    /// Sets the status, or deregisters. Returns whether ECS knows the container instance.
+    async fn call_ecs(&self, arn: &str, step: DrainStep) -> Result<bool, DrainFailure> {
         let other = |text: String| DrainFailure { reason: DrainReason::Other, text };
-        let cluster =
-            verify::cluster_of(&self.expectation, arn).ok_or_else(|| other("the cluster is not known".to_owned()))?;
+        let cluster = verify::cluster_of(&self.expectation, arn);
+        let cluster = cluster.ok_or_else(|| other("the cluster is not known".to_owned()))?;
         let aws = self.client.aws().await.map_err(|error| drain_failure(&error))?;
-        let deadline = Deadline::after(CALL);
         let outcome = match step {
-            DrainStep::Deregister => aws.deregister(cluster, arn, deadline).await.map(Ok),
-            _ => aws.set_draining(cluster, arn, deadline).await,
+            DrainStep::Deregister => aws.deregister(cluster, arn, self.call_deadline()).await.map(Ok),
+            _ => aws.set_draining(cluster, arn, self.call_deadline()).await,
         };
-        let accepted = outcome.map_err(|error| drain_failure(&error))?;
-        accepted.map_err(|reason| other(format!("ECS did not set the status DRAINING: {reason}")))
+        match outcome {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(reason)) if reason == "MISSING" || reason == "INACTIVE" => Ok(false),
+            Ok(Err(reason)) => Err(other(format!("ECS did not set the status DRAINING: {reason}"))),
+            Err(error) if is_unknown_instance(&error) => Ok(false),
+            Err(error) => Err(drain_failure(&error)),
+        }
     }
 
     /// The tasks of the agent; if it has none or does not answer, the number of ECS.
@@ -133,69 +164,96 @@ impl Work<'_> {
         let tasks = self.context.host_clients.agent.tasks(Deadline::after(AGENT)).await;
         let tasks = tasks.and_then(|claim| claim.trusted(|_| None));
         let tasks = tasks.inspect_err(|error| tracing::debug!(%error, "tasks of the agent not read")).ok();
-        let of_agent = tasks.map(|tasks| {
-            let open = tasks.iter().filter(|task| task.known_status != "STOPPED");
-            let id = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
-            open.map(|task| redaction::line(&format!("{}:{} {}", task.family, task.version, id(&task.arn)))).collect()
-        });
-        let mut seen = TasksSeen { of_agent, of_ecs: None, can_ask_ecs: self.can_count };
-        let is_open = seen.of_agent.as_ref().is_some_and(|tasks| !tasks.is_empty());
-        let Some(arn) = self.drain.container_instance_arn.clone().filter(|_| !is_open && self.can_count) else {
-            return seen;
+        self.agent_gone_at = match &tasks {
+            Some(_) => None,
+            None => Some(self.agent_gone_at.unwrap_or_else(|| Deadline::after(AGENT_GONE))),
         };
+        let of_agent: Option<Vec<String>> = tasks.map(|tasks| {
+            let open = tasks.iter().filter(|task| task.known_status != "STOPPED");
+            open.map(|task| {
+                let id = task.arn.rsplit('/').next().unwrap_or_default();
+                redaction::line(&format!("{}:{} {id}", task.family, task.version))
+            })
+            .collect()
+        });
+        let is_open = of_agent.as_ref().is_some_and(|tasks| !tasks.is_empty());
+        let of_ecs = if is_open { None } else { self.count_tasks().await };
+        let is_agent_gone = self.agent_gone_at.is_some_and(|gone_at| gone_at.passed());
+        TasksSeen { of_agent, is_agent_gone, of_ecs, can_ask_ecs: self.can_count }
+    }
+
+    /// The number of running and pending tasks of ECS, if it is due.
+    async fn count_tasks(&mut self) -> Option<u64> {
+        let arn = self.drain.container_instance_arn.clone().filter(|_| self.can_count)?;
         if !self.is_due(DrainStep::CountTasks) {
-            return seen;
+            return None;
         }
-        let cluster = verify::cluster_of(&self.expectation, &arn).unwrap_or_default();
-        let count = async { self.client.aws().await?.count_tasks(cluster, &arn, Deadline::after(CALL)).await };
-        match count.await {
-            Ok(count) => seen.of_ecs = Some(count),
-            Err(error) => {
-                self.can_count = !error.is_denied();
-                tracing::debug!(error = error_chain(&error), "ECS did not say how many tasks run");
-            }
-        }
-        seen.can_ask_ecs = self.can_count;
         self.put_off(DrainStep::CountTasks, BETWEEN_COUNTS);
-        seen
+        let cluster = verify::cluster_of(&self.expectation, &arn).unwrap_or_default();
+        let count = async { self.client.aws().await?.count_tasks(cluster, &arn, self.call_deadline()).await };
+        let count = count.await;
+        if let Err(error) = &count {
+            self.can_count = !error.is_denied();
+            tracing::debug!(error = error_chain(error), "ECS did not say how many tasks run");
+        }
+        count.ok()
     }
 
     /// Deregisters the container instance, and lets the group go on.
     async fn finish(&mut self) {
-        let arn = self.drain.container_instance_arn.clone();
-        let deregisters = self.drain.terminates && !self.drain.by_ecs && !self.drain.is_deregistered;
-        if let Some(arn) = arn.filter(|_| deregisters) {
+        self.put_off(DrainStep::CompleteHook, BETWEEN_ATTEMPTS);
+        let deregisters = self.drain.terminates && !self.drain.is_left_to_ecs() && !self.drain.is_deregistered;
+        if let Some(arn) = self.drain.container_instance_arn.clone().filter(|_| deregisters) {
             let outcome = self.call_ecs(&arn, DrainStep::Deregister).await;
             self.drain.is_deregistered = outcome.is_ok();
             let may_recover = outcome.as_ref().is_err_and(|failure| failure.reason == DrainReason::Other);
-            self.drain.note(DrainStep::Deregister, outcome);
+            self.drain.note(DrainStep::Deregister, outcome.map(drop));
             self.deregistrations += 1;
             if may_recover && self.deregistrations < MAX_DEREGISTRATIONS {
                 self.put_off(DrainStep::CompleteHook, SOON);
                 return;
             }
         }
-        let is_terminated = self.drain.trigger == Some(DrainTrigger::Termination);
-        if let Some(hook) = self.hook.clone().filter(|_| is_terminated && !self.drain.is_completed) {
-            // Before the call, after which the instance can end at any time.
-            self.tell();
-            let outcome = self.client.complete_termination(&hook).await;
-            self.drain.is_completed = outcome.is_ok();
-            self.drain.note(DrainStep::CompleteHook, outcome);
-        }
-        self.drain.has_ended =
-            !is_terminated || self.drain.is_completed || (self.hook.is_none() && !self.may_find_hook());
+        self.complete_hook().await;
+        let has_no_hook = self.hook.is_none() && !self.lacks_hook();
+        self.drain.has_ended = !self.is_terminated() || self.drain.is_completed || has_no_hook;
         if self.drain.has_ended {
             let tasks = self.drain.tasks.as_ref().map_or(0, Vec::len);
-            let (is_deregistered, hook) = (self.drain.is_deregistered, self.drain.is_completed);
+            let (is_deregistered, is_hook_completed) = (self.drain.is_deregistered, self.drain.is_completed);
             tracing::warn!(
                 priority = 5,
                 message_id = journal::MESSAGE_ID_DRAIN,
                 tasks,
                 is_deregistered,
-                is_hook_completed = hook,
+                is_hook_completed,
                 "the draining has ended"
             );
+        } else if self.hook.is_none() {
+            self.put_off(DrainStep::CompleteHook, SOON);
         }
     }
+
+    async fn complete_hook(&mut self) {
+        let Some(hook) = self.hook.clone().filter(|_| self.is_terminated() && !self.drain.is_completed) else { return };
+        // Before the call, after which the instance can end at any time.
+        self.tell();
+        let outcome = self.client.complete_termination(&hook).await;
+        let has_passed = self.drain.until.is_none_or(|until| self.now() >= until);
+        match outcome {
+            // It does not wait yet.
+            Ok(false) if !self.drain.hook_has_waited && !has_passed => self.put_off(DrainStep::CompleteHook, SOON),
+            Ok(_) => self.drain.is_completed = true,
+            Err(_) => {}
+        }
+        self.drain.note(DrainStep::CompleteHook, outcome.map(drop));
+    }
+}
+
+/// Whether ECS does not know the container instance, or no longer.
+fn is_unknown_instance(error: &AwsError) -> bool {
+    let AwsErrorKind::Service { code: Some(code), message, .. } = &error.kind else { return false };
+    let text = message.to_string().to_ascii_lowercase();
+    text.contains("container instance")
+        && matches!(code.as_str(), "InvalidParameterException" | "ClientException")
+        && ["not found", "inactive"].iter().any(|words| text.contains(words))
 }

@@ -16,7 +16,7 @@ check() {
     set_metadata '{"tags": {"instance": {"ecs-bootstrap:cluster": "demo", "aws:autoscaling:groupName": "fleet"}}, "autoscaling": {"target-lifecycle-state": "Terminated"}}'
     wait_for 15 assert_taken UpdateContainerInstancesState DRAINING
     # shellcheck disable=SC2016 # the names are in backticks
-    wait_for 10 host_says 'drain: the target lifecycle state is `Terminated`; the container instance is DRAINING; 1 tasks run'
+    wait_for 10 host_says 'drain: the target lifecycle state is `Terminated`; the container instance is DRAINING; running tasks: 1'
     host systemctl kill --signal=KILL ecs-bootstrap-drain.service
     wait_for 15 assert_property ecs-bootstrap-drain.service NRestarts 1
     wait_for 60 assert_taken CompleteLifecycleAction LifecycleActionResult=CONTINUE
