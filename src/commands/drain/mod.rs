@@ -224,20 +224,21 @@ impl Work<'_> {
     /// Looks up the terminating hook when the verification has ended: a missing hook is reported before it is needed. A lookup that
     /// succeeds or that was denied is not repeated before the instance ends.
     async fn look_at_hook_early(&mut self) {
-        let stored = report::stored_or_log(&self.context.host_clients.disk);
-        if self.hook.is_some() || stored.is_none_or(|stored| is_left_to_verify_unit(&stored)) {
+        if self.hook.is_some() || !self.is_due(DrainStep::FindHook) {
             return;
         }
-        match self.due.get(&DrainStep::FindHook) {
-            None => self.put_off(DrainStep::FindHook, FIRST_LOOK.mul_f64(fraction())),
-            Some(_) if self.is_due(DrainStep::FindHook) => {
-                self.find_hook().await;
-                let failure = self.drain.failure_of(DrainStep::FindHook);
-                let may_recover = failure.is_some_and(|failure| failure.reason == DrainReason::Other);
-                self.put_off(DrainStep::FindHook, if may_recover { jittered(NEXT_LOOK) } else { NEVER });
-            }
-            Some(_) => {}
+        let stored = report::stored_or_log(&self.context.host_clients.disk);
+        if stored.is_none_or(|stored| is_left_to_verify_unit(&stored)) {
+            return;
         }
+        if !self.due.contains_key(&DrainStep::FindHook) {
+            self.put_off(DrainStep::FindHook, FIRST_LOOK.mul_f64(fraction()));
+            return;
+        }
+        self.find_hook().await;
+        let failure = self.drain.failure_of(DrainStep::FindHook);
+        let may_recover = failure.is_some_and(|failure| failure.reason == DrainReason::Other);
+        self.put_off(DrainStep::FindHook, if may_recover { jittered(NEXT_LOOK) } else { NEVER });
     }
 
     /// Forgets a reason that is over.

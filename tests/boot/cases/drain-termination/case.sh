@@ -12,7 +12,7 @@ check() {
     cpu=$(unit_property ecs-bootstrap-drain.service CPUUsageNSec)
     sleep 20
     echo "drain: $((($(unit_property ecs-bootstrap-drain.service CPUUsageNSec) - cpu) / 20000)) us of CPU time in one second," \
-        "$(unit_property ecs-bootstrap-drain.service MemoryCurrent) bytes in its control group"
+        "$(look_in grep VmHWM "/proc/$(unit_property ecs-bootstrap-drain.service MainPID)/status")"
     set_metadata '{"tags": {"instance": {"ecs-bootstrap:cluster": "demo", "aws:autoscaling:groupName": "fleet"}}, "autoscaling": {"target-lifecycle-state": "Terminated"}}'
     wait_for 15 assert_taken UpdateContainerInstancesState DRAINING
     # shellcheck disable=SC2016 # the names are in backticks
@@ -35,7 +35,11 @@ check() {
     assert_journal_has ecs-bootstrap-drain.service 'the draining has ended'
 }
 
-assert_placed() { grep -q '"operation": "placed"' "$folder/api.log" || fail 'no task was placed'; }
+# The scheduler places tasks when it is asked about them, as the simulated agent does.
+assert_placed() {
+    host curl --silent http://127.0.0.1:51678/v1/tasks >/dev/null
+    grep -q '"operation": "placed"' "$folder/api.log" || fail 'no task was placed'
+}
 
 host_says() { [[ $(host ecs-bootstrap status) == *"$1"* ]] || fail "status does not say \`$1\`: $(host ecs-bootstrap status)"; }
 
