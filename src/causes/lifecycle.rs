@@ -94,9 +94,11 @@ pub(super) static DRAINING: Cause = Cause {
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
     remedy: "`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status ACTIVE`, \
-             unless a Spot interruption or a capacity provider is removing the instance",
+             unless a Spot interruption, a capacity provider or `drain.on` is removing the instance",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
     note: |evidence| match &evidence.container_instance {
+        // `status` says why.
+        Some(Ok(Some(_))) if evidence.drain.as_ref().is_some_and(|drain| drain.trigger.is_some()) => None,
         Some(Ok(Some(instance))) if instance.status == "DRAINING" => {
             Some(vec![format!("`{}` is DRAINING", instance.arn)])
         }

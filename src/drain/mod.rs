@@ -187,15 +187,10 @@ impl Drain {
         if self.trigger >= Some(notice.trigger) {
             return false;
         }
-        let of_hook = heartbeat_timeout.map(|timeout| {
-            let longest = LONGEST_HOOK.min(timeout.as_secs().saturating_mul(MOST_HEARTBEATS));
-            now.saturating_add(longest.saturating_sub(RESERVE_OF_HOOK))
-        });
-        let own = now.saturating_add(longest.as_secs());
-        self.until = Some(of_hook.map_or(own, |of_hook| of_hook.min(own)));
         self.trigger = Some(notice.trigger);
         self.notice = Some(notice.text.clone());
         self.noticed_at = Some(now);
+        self.set_longest(longest, heartbeat_timeout);
         self.terminates |= notice.terminates;
         // The agent can have registered anew, and the status can have been set back.
         (self.container_instance_arn, self.is_draining) = (None, false);
@@ -203,6 +198,18 @@ impl Drain {
         (self.state, self.has_ended) = (DrainState::Draining, false);
         self.limit(notice);
         true
+    }
+
+    /// Sets how long the tasks are waited for, since the notice.
+    pub fn set_longest(&mut self, longest: Duration, heartbeat_timeout: Option<Duration>) {
+        let Some(begun) = self.noticed_at else { return };
+        let of_hook = heartbeat_timeout.map(|timeout| {
+            let longest = LONGEST_HOOK.min(timeout.as_secs().saturating_mul(MOST_HEARTBEATS));
+            begun.saturating_add(longest.saturating_sub(RESERVE_OF_HOOK))
+        });
+        let of_spot = self.ends_at.map(|end| end.saturating_sub(RESERVE));
+        let own = begun.saturating_add(longest.as_secs());
+        self.until = [Some(own), of_hook, of_spot].into_iter().flatten().min();
     }
 
     /// Takes the time at which EC2 takes the instance. A Spot interruption can follow a termination.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::drain::{Drain, DrainState};
 use crate::redaction;
+use crate::settings::DrainTrigger;
 
 /// The document of `drain --json`.
 pub fn drain_json(drain: &Drain) -> Value {
@@ -16,7 +17,14 @@ pub fn drain_json(drain: &Drain) -> Value {
 
 /// Lines about the draining. Failures are notes of the verdict.
 pub fn drain_text(drain: &Drain) -> String {
-    let Some(notice) = &drain.notice else { return "drain: waits for a sign that the instance ends\n".to_owned() };
+    let Some(notice) = &drain.notice else {
+        let hook = match (&drain.hook, drain.by_ecs) {
+            (Some(hook), _) => format!("; the terminating hook is `{hook}`"),
+            (None, true) => "; ECS drains it before a termination (managed draining)".to_owned(),
+            (None, false) => String::new(),
+        };
+        return redaction::line(&format!("drain: waits for a sign that the instance ends{hook}")) + "\n";
+    };
     let until = drain.until.map(time).unwrap_or_default();
     let by = match (drain.is_left_to_ecs(), drain.is_draining) {
         (true, _) => "; ECS drains it (managed draining)",
@@ -36,6 +44,9 @@ pub fn drain_text(drain: &Drain) -> String {
     let hook = match (&drain.hook, drain.is_completed) {
         (Some(hook), true) => format!("; hook `{hook}` completed"),
         (Some(hook), false) => format!("; hook `{hook}` waits"),
+        (None, _) if drain.trigger == Some(DrainTrigger::Termination) && !drain.by_ecs => {
+            "; no hook delays the termination".to_owned()
+        }
         (None, _) => String::new(),
     };
     redaction::line(&format!("drain: {notice}{by}{tasks}{deregistered}{hook}")) + "\n"
@@ -50,6 +61,9 @@ pub fn drain_status(drain: &Drain, now: u64) -> String {
         .as_ref()
         .map_or_else(|| "the tasks are not known".to_owned(), |tasks| format!("running tasks: {}", tasks.len()));
     match drain.state {
+        DrainState::Draining if !drain.is_draining && !drain.is_left_to_ecs() => {
+            format!("{}: the status DRAINING is not set, {tasks}, {left} s are left", trigger.word())
+        }
         DrainState::Waiting | DrainState::Draining => {
             format!("{}: draining, {tasks}, {left} s are left", trigger.word())
         }

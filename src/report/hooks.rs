@@ -79,15 +79,20 @@ pub(super) fn only_hook(
     wanted: Option<&str>,
     (what, setting): (&str, &str),
 ) -> Result<GroupHook, String> {
-    let names: Vec<_> = hooks.iter().map(|hook| hook.name.clone()).collect();
+    let names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name)).collect();
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
-    let mut wanted = hooks.into_iter().filter(|hook| is_wanted(&hook.name));
-    match (wanted.next(), wanted.next()) {
+    let mut found = hooks.into_iter().filter(|hook| is_wanted(&hook.name));
+    match (found.next(), found.next()) {
         (Some(hook), None) => Ok(GroupHook::of(group, hook)),
-        (None, _) => Err(format!("the group `{group}` has no such {what} hook; it has {names:?}")),
-        (Some(_), Some(_)) => {
-            Err(format!("the group `{group}` has several {what} hooks, {names:?}; name one with `{setting}`"))
+        (None, _) if names.is_empty() => Err(format!("the group `{group}` has no {what} hook")),
+        (None, _) => {
+            let wanted = wanted.unwrap_or_default();
+            Err(format!("the group `{group}` has no {what} hook `{wanted}`; it has {}", names.join(", ")))
         }
+        (Some(_), Some(_)) => Err(format!(
+            "the group `{group}` has several {what} hooks: {}; name one with `{setting}`",
+            names.join(", ")
+        )),
     }
 }
 

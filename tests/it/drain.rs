@@ -337,9 +337,9 @@ fn the_managed_draining_of_ecs_is_left_to_ecs() {
 fn a_group_without_its_hook_is_a_note() {
     let several = vec![("a".to_owned(), 30), ("b".to_owned(), 30)];
     for (hooks, setting, expected) in [
-        (Vec::new(), "drain.deadline=30m", "has no such terminating hook"),
+        (Vec::new(), "drain.deadline=30m", "the group `fleet` has no terminating hook"),
         (several.clone(), "drain.deadline=30m", "name one with `drain.hook`"),
-        (several.clone(), "drain.hook=c", "has no such terminating hook"),
+        (several.clone(), "drain.hook=c", "has no terminating hook `c`; it has `a`, `b`"),
     ] {
         let instance = ready(&[ALL, setting], Duration::ZERO);
         instance.aws.change(|aws| aws.waiting.terminating = hooks);
@@ -500,6 +500,19 @@ fn a_run_starts_the_unit_once_and_another_switches_it_off() {
     assert_eq!(instance.run_and_wait(&[]).code, Some(0));
     ended(drain);
     assert!(!instance.disk.path(STATE).exists());
+}
+
+#[test]
+fn a_deadline_that_is_changed_meanwhile_applies_and_off_ends_it_at_once() {
+    for (setting, is_completed) in [("drain.deadline=1s", true), ("drain.on=none", false)] {
+        let instance = ready(&[ALL], Duration::MAX);
+        terminate(&instance);
+        let drain = instance.start(&["drain"]);
+        wait_for(&instance, "it drains", |state| state["is_draining"] == true);
+        assert_eq!(instance.run_and_wait(&[ALL, setting]).code, Some(0));
+        ended(drain);
+        assert_eq!(completed(&instance).len(), usize::from(is_completed), "{setting}");
+    }
 }
 
 #[test]

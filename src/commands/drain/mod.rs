@@ -159,16 +159,18 @@ impl Work<'_> {
         let disk = &self.context.host_clients.disk;
         let Some(handover) = handover::read_or_log(disk) else { return false };
         self.expectation = handover.expectation;
-        match self.expectation.drain.clone() {
-            Some(rules) => self.rules = rules,
-            None if self.drain.trigger.is_none() => {
-                if let Err(error) = disk.remove(DRAIN) {
-                    tracing::debug!(error = error_chain(&error), "state of the draining not removed");
-                }
-                return true;
+        let Some(rules) = self.expectation.drain.clone() else {
+            if let Err(error) = disk.remove(DRAIN) {
+                tracing::debug!(error = error_chain(&error), "state of the draining not removed");
             }
-            // What has begun is finished.
-            None => {}
+            if self.drain.trigger.is_some() {
+                tracing::warn!("`drain.on` is off now; the hook is not completed, and the status is left as it is");
+            }
+            return true;
+        };
+        if rules != self.rules {
+            self.rules = rules;
+            self.drain.set_longest(self.rules.deadline, self.heartbeat_timeout());
         }
         false
     }
@@ -209,15 +211,15 @@ impl Work<'_> {
         // What is due for a less urgent reason.
         self.due.retain(|step, _| *step == DrainStep::FindHook);
         self.deregistrations = 0;
-        let timeout = self.hook.as_ref().and_then(GroupHook::heartbeat_timeout);
-        self.drain.begin(notice, self.now(), self.rules.deadline, timeout);
+        self.drain.begin(notice, self.now(), self.rules.deadline, self.heartbeat_timeout());
         tracing::warn!(
             priority = 5,
             message_id = journal::MESSAGE_ID_DRAIN,
             trigger = notice.trigger.word(),
             notice = notice.text,
             seconds = self.drain.until.unwrap_or(0).saturating_sub(self.now()),
-            "the instance is about to end; its container instance is drained"
+            "the instance is about to end; draining begins: {}",
+            notice.text
         );
     }
 
@@ -245,6 +247,10 @@ impl Work<'_> {
     fn forget(&mut self) {
         self.drain = Drain::default();
         self.due.clear();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.hook.as_ref().and_then(GroupHook::heartbeat_timeout)
     }
 
     fn is_due(&self, step: DrainStep) -> bool {
@@ -277,8 +283,10 @@ impl Work<'_> {
                     cause = note.cause.id,
                     evidence = note.seen.join("\n"),
                     remedy = note.remedy,
-                    "{}",
-                    note.cause.title
+                    "[{}] {} ({})",
+                    note.cause.id,
+                    note.cause.title,
+                    note.seen.join("; ")
                 );
             }
         }

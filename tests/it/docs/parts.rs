@@ -115,7 +115,7 @@ fn precedence() -> String {
 pub(super) fn default_of(name: &str, defaults: &Value) -> String {
     let path = name.replace('-', "_");
     let value = match path.split_once('.') {
-        Some((table @ ("derive" | "ready" | "watch" | "signal"), inner)) => &defaults[table][inner]["value"],
+        Some((table @ ("derive" | "ready" | "watch" | "drain" | "signal"), inner)) => &defaults[table][inner]["value"],
         _ => &defaults[path.replace('.', "_")]["value"],
     };
     match value {
@@ -319,6 +319,7 @@ fn text_of<'a>(cause: &'a Value, field: &str) -> &'a str {
 
 fn exit_of(cause: &Value) -> String {
     match (&cause["exit_code"], &cause["exit_code_after_deadline"]) {
+        _ if cause["is_only_note"] == true => "none, it is a note".to_owned(),
         (first, last) if first == last => first.to_string(),
         (first, last) => format!("{first}, then {last}"),
     }
