@@ -13,7 +13,7 @@ pub(super) static DENIED: Cause = Cause {
     title: "the role is not allowed to make a call that `drain.on` needs",
     symptoms: "when the instance ends, ECS stops its tasks without a replacement, or the terminating hook waits until its time-out",
     proof: "AccessDenied for one of the calls that find and complete the terminating hook, set the status DRAINING, or deregister the \
-            container instance; another error is `drain-call-failed`",
+            container instance; another error is `drain-call-failed`, and an answer without a hook is `drain-no-hook`",
     look_alikes: &["drain-call-failed", "drain-no-hook"],
     remedy: "allow the action that the evidence names (`ecs-bootstrap plan --iam`, docs/reference/iam.md). If the instance does not end \
              yet, `systemctl restart ecs-bootstrap-drain` looks up the hook again",
@@ -28,7 +28,7 @@ pub(super) static NO_HOOK: Cause = Cause {
     title: "the Auto Scaling group has no terminating hook that `drain` can complete, so a termination leaves no time for the tasks",
     symptoms: "when the group terminates the instance, its tasks end within seconds",
     proof: "autoscaling:DescribeLifecycleHooks returns no hook for autoscaling:EC2_INSTANCE_TERMINATING beside that of ECS, or several, \
-            or not the one of `drain.hook`; or the group of the instance is not known",
+            or not the one of `drain.hook`; or the instance has no tag with its group; if the call is denied, it is `drain-denied`",
     look_alikes: &["drain-denied"],
     remedy: "add a hook: `aws autoscaling put-lifecycle-hook --auto-scaling-group-name GROUP --lifecycle-hook-name drain \
              --lifecycle-transition autoscaling:EC2_INSTANCE_TERMINATING --heartbeat-timeout 300 --default-result CONTINUE`; or name one of \

@@ -53,10 +53,8 @@ impl CommandContext {
         if drains && !is_done && !is_drain_running(&self.host_clients.disk) {
             stderr += "warning: nothing drains this instance: `systemctl status ecs-bootstrap-drain`\n";
         }
-        if drain.is_some() {
-            let evidence = Evidence { drain: drain.clone(), ..Evidence::default() };
-            document.replace_notes(DRAIN_NOTES, &causes::notes(&evidence));
-        }
+        let evidence = Evidence { drain: drain.clone(), ..Evidence::default() };
+        document.replace_notes(DRAIN_NOTES, &causes::notes(&evidence));
         document.drain = drain;
         let stdout = if self.json { as_json(&document) } else { verdict_text(&document) + &images + &draining };
         CommandOutput { stdout, stderr, exit }

@@ -189,20 +189,20 @@ impl Drain {
         }
         self.trigger = Some(notice.trigger);
         self.notice = Some(notice.text.clone());
-        self.noticed_at = Some(now);
+        (self.noticed_at, self.ends_at) = (Some(now), None);
+        (self.state, self.has_ended) = (DrainState::Draining, false);
         self.set_longest(longest, heartbeat_timeout);
         self.terminates |= notice.terminates;
         // The agent can have registered anew, and the status can have been set back.
         (self.container_instance_arn, self.is_draining) = (None, false);
         self.failures.retain(|failed| failed.step == DrainStep::FindHook);
-        (self.state, self.has_ended) = (DrainState::Draining, false);
         self.limit(notice);
         true
     }
 
     /// Sets how long the tasks are waited for, since the notice.
     pub fn set_longest(&mut self, longest: Duration, heartbeat_timeout: Option<Duration>) {
-        let Some(begun) = self.noticed_at else { return };
+        let Some(begun) = self.noticed_at.filter(|_| !self.is_over()) else { return };
         let of_hook = heartbeat_timeout.map(|timeout| {
             let longest = LONGEST_HOOK.min(timeout.as_secs().saturating_mul(MOST_HEARTBEATS));
             begun.saturating_add(longest.saturating_sub(RESERVE_OF_HOOK))
@@ -215,9 +215,16 @@ impl Drain {
     /// Takes the time at which EC2 takes the instance. A Spot interruption can follow a termination.
     pub fn limit(&mut self, notice: &Notice) {
         let Some(end) = notice.ends_at.and_then(|end| end.duration_since(UNIX_EPOCH).ok()) else { return };
-        let last = end.as_secs().saturating_sub(RESERVE);
-        self.ends_at = Some(end.as_secs());
+        let end = self.ends_at.map_or(end.as_secs(), |known| known.min(end.as_secs()));
+        let last = end.saturating_sub(RESERVE);
+        self.ends_at = Some(end);
         self.until = Some(self.until.map_or(last, |until| until.min(last)));
+    }
+
+    /// Forgets a reason that is over. What is known about the hooks of the group stays.
+    pub fn forget(&mut self) {
+        let failures = self.failures.drain(..).filter(|failed| failed.step == DrainStep::FindHook).collect();
+        *self = Drain { by_ecs: self.by_ecs, hook: self.hook.take(), failures, ..Drain::default() };
     }
 
     /// Notes the tasks.
@@ -304,7 +311,21 @@ mod tests {
         drain.limit(&of(DrainTrigger::Termination, Some(50)));
         assert_eq!((drain.until, drain.ends_at), (Some(35), Some(50)));
         drain.limit(&of(DrainTrigger::Termination, Some(1000)));
+        assert_eq!((drain.until, drain.ends_at), (Some(35), Some(50)));
+        // A changed deadline does not make it longer.
+        drain.set_longest(Duration::from_secs(600), None);
         assert_eq!(drain.until, Some(35));
+    }
+
+    #[test]
+    fn the_end_of_an_interruption_that_the_instance_survived_does_not_limit_the_next_reason() {
+        let mut drain = draining(DrainTrigger::Spot);
+        drain.limit(&of(DrainTrigger::Spot, Some(50)));
+        drain.begin(&of(DrainTrigger::Termination, None), 7000, Duration::from_secs(60), None);
+        assert_eq!((drain.until, drain.ends_at), (Some(7060), None));
+        drain.by_ecs = true;
+        drain.forget();
+        assert_eq!(drain, Drain { by_ecs: true, ..Drain::default() });
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::settings::DrainTrigger;
 /// A notice of a Spot interruption is over this long after its time.
 const OVER: Duration = Duration::from_secs(300);
 
+/// The time from the notice of a Spot interruption to its end, if the notice does not say when that is.
+const USUAL_NOTICE: Duration = Duration::from_secs(120);
+
 /// The target lifecycle states of an instance that its Auto Scaling group terminates (Amazon EC2 Auto Scaling User Guide,
 /// "Retrieve the target lifecycle state through instance metadata").
 const TERMINATED: [&str; 2] = ["Terminated", "Warmed:Terminated"];
@@ -87,7 +90,7 @@ pub fn notice(wanted: &BTreeSet<DrainTrigger>, answers: &Answers, now: SystemTim
         let at = if found.time.is_empty() { String::new() } else { format!(" at {}", found.time) };
         Some(Notice {
             trigger: DrainTrigger::Spot,
-            ends_at: found.at(),
+            ends_at: found.at().or_else(|| now.checked_add(USUAL_NOTICE)),
             terminates: found.action == "terminate",
             text: format!("EC2 has announced a Spot interruption: `{}`{at}", found.action),
         })

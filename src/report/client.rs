@@ -3,7 +3,7 @@
 //! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`], [`super::instance_tags`]
 //! and [`super::launch_metric`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct SignalClient {
     pub(super) launch: Launch,
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
+    /// Why the tags were not read.
+    pub(super) tags_error: RefCell<Option<AwsError>>,
     pub(super) launch_hook: OnceCell<GroupHook>,
     /// Until when the pulls of images may begin, before which the instance must not be stopped in a warm pool; `None` without
     /// images.
@@ -117,6 +119,7 @@ impl SignalClient {
             },
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
+            tags_error: RefCell::new(None),
             launch_hook: OnceCell::new(),
             images_by: expectation.waits_for_images().map(|ready| Deadline::after(ready.deadline)),
             until: Cell::new(None),
@@ -182,6 +185,7 @@ impl SignalClient {
                         error = crate::redaction::error_chain(&error),
                         "instance tags not read; they name the stack and the group to signal"
                     );
+                    self.tags_error.replace(Some(error));
                     tags
                 })
             })

@@ -30,8 +30,10 @@ impl GroupHook {
 
 /// Why the hooks are not known.
 pub(super) enum HooksError {
-    /// The group is not known.
+    /// The instance has no tag with the name of the group.
     NoGroup,
+    /// Its tags were not read.
+    Tags(AwsError),
     /// They were not read.
     Call { group: String, error: AwsError },
 }
@@ -44,6 +46,9 @@ impl HooksError {
             (HooksError::NoGroup, _) => Err(format!(
                 "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance metadata"
             )),
+            (HooksError::Tags(error), _) => {
+                Err(format!("the tags of the instance, which name its group, were not read: {}", error_chain(&error)))
+            }
             (HooksError::Call { group, .. }, Some(name)) => {
                 let (name, default_result) = (name.to_owned(), "not known".to_owned());
                 Ok(GroupHook { group, name, pause: MIN_PAUSE, default_result, heartbeat_timeout: None })
@@ -59,7 +64,9 @@ impl HooksError {
 impl SignalClient {
     /// The group and its hooks for a transition.
     pub(super) async fn hooks(&self, transition: Transition) -> Result<(String, Vec<LifecycleHook>), HooksError> {
-        let group = self.group().await.ok_or(HooksError::NoGroup)?;
+        let Some(group) = self.group().await else {
+            return Err(self.tags_error.take().map_or(HooksError::NoGroup, HooksError::Tags));
+        };
         let call = async { self.aws().await?.lifecycle_hooks(&group, transition, self.by(CALL)).await };
         match call.await {
             Ok(hooks) => Ok((group, hooks.into_iter().filter(|hook| is_hook_name(&hook.name)).collect())),

@@ -58,7 +58,7 @@ impl SignalClient {
             Err(error) => {
                 let reason = match &error {
                     HooksError::NoGroup => DrainReason::NoHook,
-                    HooksError::Call { error, .. } => drain_failure(error).reason,
+                    HooksError::Tags(error) | HooksError::Call { error, .. } => drain_failure(error).reason,
                 };
                 let own = error.hook_by_name(wanted, SETTING).map_err(|text| DrainFailure { reason, text });
                 return TerminatingHooks { own, by_ecs: None };

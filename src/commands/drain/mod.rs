@@ -52,6 +52,8 @@ impl CommandContext {
             Err(DiskError::Busy { .. }) => return CommandOutput::error(Exit::Systemd, "another process drains"),
             Err(error) => return CommandOutput::error(Exit::Host, &error_chain(&error)),
         };
+        // Before the read, so that a later change is seen.
+        let plan_at = handover::modified(disk);
         let expectation = match self.expectation(&mut phases).await {
             Ok(expectation) => expectation,
             Err(error) => {
@@ -82,6 +84,10 @@ impl CommandContext {
             is_silent: false,
             noted: Vec::new(),
             stored: None,
+            plan_at,
+            earlier_arn: None,
+            is_arn_of_agent: false,
+            has_tried_completion: false,
         };
         Box::pin(work.until_the_end()).await;
         progress.clear();
@@ -115,16 +121,22 @@ struct Work<'w> {
     noted: Vec<&'static str>,
     /// What was stored last.
     stored: Option<Drain>,
+    /// When the plan that is in force was stored.
+    plan_at: Option<SystemTime>,
+    /// The container instance before the last reason.
+    earlier_arn: Option<String>,
+    /// Whether the agent has reported the container instance.
+    is_arn_of_agent: bool,
+    /// Whether the hook was completed, or that failed.
+    has_tried_completion: bool,
 }
 
 impl Work<'_> {
     /// Runs until the group has its answer, or a run has switched it off.
     async fn until_the_end(&mut self) {
-        let mut plan_at = handover::modified(&self.context.host_clients.disk);
         loop {
             self.context.set_deadline_after(ROUND);
-            let modified = handover::modified(&self.context.host_clients.disk);
-            if std::mem::replace(&mut plan_at, modified) != modified && self.is_switched_off() {
+            if self.is_switched_off() {
                 return;
             }
             let answers = self.ask_metadata().await;
@@ -157,8 +169,12 @@ impl Work<'_> {
     /// Takes the rules of a run that has ended meanwhile. Returns whether it has switched the draining off.
     fn is_switched_off(&mut self) -> bool {
         let disk = &self.context.host_clients.disk;
+        let modified = handover::modified(disk);
+        if modified == self.plan_at {
+            return false;
+        }
         let Some(handover) = handover::read_or_log(disk) else { return false };
-        self.expectation = handover.expectation;
+        (self.expectation, self.plan_at) = (handover.expectation, modified);
         let Some(rules) = self.expectation.drain.clone() else {
             if let Err(error) = disk.remove(DRAIN) {
                 tracing::debug!(error = error_chain(&error), "state of the draining not removed");
@@ -168,6 +184,10 @@ impl Work<'_> {
             }
             return true;
         };
+        if rules.hook != self.rules.hook {
+            (self.hook, self.drain.hook, self.lookups) = (None, None, 0);
+            self.due.remove(&DrainStep::FindHook);
+        }
         if rules != self.rules {
             self.rules = rules;
             self.drain.set_longest(self.rules.deadline, self.heartbeat_timeout());
@@ -205,12 +225,11 @@ impl Work<'_> {
 
     /// Begins to drain.
     async fn begin(&mut self, notice: &Notice) {
+        self.reset();
         if notice.trigger == DrainTrigger::Termination {
             self.find_hook().await;
         }
-        // What is due for a less urgent reason.
-        self.due.retain(|step, _| *step == DrainStep::FindHook);
-        self.deregistrations = 0;
+        self.earlier_arn = self.drain.container_instance_arn.clone();
         self.drain.begin(notice, self.now(), self.rules.deadline, self.heartbeat_timeout());
         tracing::warn!(
             priority = 5,
@@ -245,8 +264,18 @@ impl Work<'_> {
 
     /// Forgets a reason that is over.
     fn forget(&mut self) {
-        self.drain = Drain::default();
+        self.drain.forget();
+        let looked = self.due.remove_entry(&DrainStep::FindHook);
+        self.reset();
+        self.due.extend(looked);
+    }
+
+    /// Forgets what was tried for a less urgent reason.
+    fn reset(&mut self) {
         self.due.clear();
+        (self.lookups, self.deregistrations) = (0, 0);
+        (self.agent_gone_at, self.can_count) = (None, true);
+        (self.is_arn_of_agent, self.has_tried_completion) = (false, false);
     }
 
     fn heartbeat_timeout(&self) -> Option<Duration> {

@@ -44,17 +44,20 @@ impl Work<'_> {
         self.drain.by_ecs = found.by_ecs.unwrap_or(self.drain.by_ecs);
         let outcome = match found.own {
             Ok(hook) => {
+                self.drain.hook = Some(hook.name().to_owned());
                 self.hook = Some(hook);
                 Ok(())
             }
             Err(failure) if failure.reason == DrainReason::NoHook => {
-                self.hook = None;
+                (self.hook, self.drain.hook) = (None, None);
                 // The hook of ECS is enough.
                 if self.drain.by_ecs { Ok(()) } else { Err(failure) }
             }
+            // The hook that is known is used.
+            Err(_) if self.hook.is_some() => Ok(()),
             Err(failure) => Err(failure),
         };
-        self.drain.hook = self.hook.as_ref().map(|hook| hook.name().to_owned());
+        self.drain.set_longest(self.rules.deadline, self.heartbeat_timeout());
         let is_denied = outcome.as_ref().is_err_and(|failure| failure.reason == DrainReason::Denied);
         self.put_off(DrainStep::FindHook, if is_denied { BETWEEN_ATTEMPTS } else { SOON });
         self.drain.note(DrainStep::FindHook, outcome);
@@ -69,8 +72,9 @@ impl Work<'_> {
         self.find_container_instance().await;
         self.set_draining().await;
         let is_known = self.drain.container_instance_arn.is_some();
-        let without_agent = self.drain.noticed_at.unwrap_or(0).saturating_add(WITHOUT_AGENT);
-        if !self.drain.is_over() && (is_known || self.now() >= without_agent) {
+        // Whether the group has a hook beside that of ECS decides whether its tasks are waited for.
+        let is_open = self.drain.is_left_to_ecs() && self.lacks_hook();
+        if !self.drain.is_over() && !is_open && (is_known || self.now() >= self.without_agent()) {
             let seen = self.tasks().await;
             self.drain.note_tasks(&seen, self.now());
             // The calls may have taken some time.
@@ -79,6 +83,11 @@ impl Work<'_> {
         if self.drain.is_over() && self.is_due(DrainStep::CompleteHook) {
             self.finish().await;
         }
+    }
+
+    /// When an instance whose agent does not answer has no container instance.
+    fn without_agent(&self) -> u64 {
+        self.drain.noticed_at.unwrap_or(0).saturating_add(WITHOUT_AGENT)
     }
 
     fn is_terminated(&self) -> bool {
@@ -97,9 +106,10 @@ impl Work<'_> {
         self.is_terminated() && self.hook.is_none() && may_exist
     }
 
-    /// Sends a heartbeat while tasks are waited for. After that nothing keeps the hook waiting.
+    /// Sends a heartbeat until the hook is completed. If that fails, nothing keeps the hook waiting.
     async fn send_heartbeat(&mut self) {
-        let Some(hook) = self.hook.clone().filter(|_| self.is_terminated() && !self.drain.is_over()) else { return };
+        let is_needed = self.is_terminated() && !self.has_tried_completion;
+        let Some(hook) = self.hook.clone().filter(|_| is_needed) else { return };
         if !self.is_due(DrainStep::Heartbeat) {
             return;
         }
@@ -117,8 +127,13 @@ impl Work<'_> {
         }
         let host_clients = &self.context.host_clients;
         let of_agent = verify::container_instance_arn(host_clients, &self.expectation).await;
+        self.is_arn_of_agent = of_agent.is_some();
         let stored = || report::stored_or_log(&host_clients.disk)?.container_instance_arn;
         self.drain.container_instance_arn = of_agent.or_else(stored);
+        if self.is_arn_of_agent && self.earlier_arn.is_some() && self.drain.container_instance_arn != self.earlier_arn {
+            // It has registered anew.
+            self.drain.is_deregistered = false;
+        }
     }
 
     async fn set_draining(&mut self) {
@@ -129,7 +144,12 @@ impl Work<'_> {
         }
         let outcome = self.call_ecs(&arn, DrainStep::SetDraining).await;
         self.drain.is_draining = matches!(outcome, Ok(true));
-        self.drain.is_deregistered = matches!(outcome, Ok(false));
+        if matches!(outcome, Ok(false)) {
+            // That of an old verdict proves nothing, until the agent has had time to answer.
+            let is_certain = self.is_arn_of_agent || self.now() >= self.without_agent();
+            self.drain.is_deregistered = is_certain;
+            self.drain.container_instance_arn = self.drain.container_instance_arn.take().filter(|_| is_certain);
+        }
         let is_denied = outcome.as_ref().is_err_and(|failure| failure.reason == DrainReason::Denied);
         self.put_off(DrainStep::SetDraining, if is_denied { BETWEEN_ATTEMPTS } else { SOON });
         self.drain.note(DrainStep::SetDraining, outcome.map(drop));
@@ -184,7 +204,7 @@ impl Work<'_> {
 
     /// The number of running and pending tasks of ECS, if it is due.
     async fn count_tasks(&mut self) -> Option<u64> {
-        let arn = self.drain.container_instance_arn.clone().filter(|_| self.can_count)?;
+        let arn = self.drain.container_instance_arn.clone()?;
         if !self.is_due(DrainStep::CountTasks) {
             return None;
         }
@@ -192,8 +212,8 @@ impl Work<'_> {
         let cluster = verify::cluster_of(&self.expectation, &arn).unwrap_or_default();
         let count = async { self.client.aws().await?.count_tasks(cluster, &arn, self.call_deadline()).await };
         let count = count.await;
+        self.can_count = !count.as_ref().is_err_and(|error| error.is_denied());
         if let Err(error) = &count {
-            self.can_count = !error.is_denied();
             tracing::debug!(error = error_chain(error), "ECS did not say how many tasks run");
         }
         count.ok()
@@ -202,6 +222,8 @@ impl Work<'_> {
     /// Deregisters the container instance, and lets the group go on.
     async fn finish(&mut self) {
         self.put_off(DrainStep::CompleteHook, BETWEEN_ATTEMPTS);
+        // The agent can have registered meanwhile.
+        self.find_container_instance().await;
         let deregisters = self.drain.terminates && !self.drain.is_left_to_ecs() && !self.drain.is_deregistered;
         if let Some(arn) = self.drain.container_instance_arn.clone().filter(|_| deregisters) {
             let outcome = self.call_ecs(&arn, DrainStep::Deregister).await;
@@ -241,10 +263,13 @@ impl Work<'_> {
         let has_passed = self.drain.until.is_none_or(|until| self.now() >= until);
         match outcome {
             // It does not wait yet.
-            Ok(false) if !self.drain.hook_has_waited && !has_passed => self.put_off(DrainStep::CompleteHook, SOON),
+            Ok(false) if !self.drain.hook_has_waited => {
+                self.put_off(DrainStep::CompleteHook, if has_passed { BETWEEN_ATTEMPTS } else { SOON });
+            }
             Ok(_) => self.drain.is_completed = true,
             Err(_) => {}
         }
+        self.has_tried_completion = true;
         self.drain.note(DrainStep::CompleteHook, outcome.map(drop));
     }
 }
