@@ -209,9 +209,7 @@ pub const FOLLOWED_TAGS: &str = "/var/lib/ecs-bootstrap/attributes.json";
 
 /// What is known about attributes that follow tags; `None` if nothing is.
 pub fn followed_tags(disk: &Disk) -> Option<FollowedTags> {
-    let bytes = read_or_log(disk, FOLLOWED_TAGS)?;
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.inspect_err(|error| tracing::debug!(%error, path = FOLLOWED_TAGS, "invalid state ignored")).ok()
+    stored_state(disk, FOLLOWED_TAGS)
 }
 
 /// The same, if a check of this boot has stored it.
@@ -221,9 +219,7 @@ pub fn followed_tags_of_this_boot(disk: &Disk) -> Option<FollowedTags> {
 
 /// The state of the pulls of `ready.images`; `None` if there is none. If their process has died, they have ended.
 pub fn pulls(disk: &Disk) -> Option<Pulls> {
-    let bytes = read_or_log(disk, PULLS)?;
-    let parsed = serde_json::from_slice::<Pulls>(&bytes);
-    let mut pulls = parsed.inspect_err(|error| tracing::debug!(%error, path = PULLS, "invalid state ignored")).ok()?;
+    let mut pulls: Pulls = stored_state(disk, PULLS)?;
     // Another user cannot take the lock; then the state is believed.
     if !pulls.has_ended && disk.lock(LOCK).is_ok() {
         pulls.end();
@@ -233,9 +229,13 @@ pub fn pulls(disk: &Disk) -> Option<Pulls> {
 
 /// The state of the draining in this boot; `None` if there is none.
 pub fn drain(disk: &Disk) -> Option<Drain> {
-    let bytes = read_or_log(disk, DRAIN)?;
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.inspect_err(|error| tracing::debug!(%error, path = DRAIN, "invalid state ignored")).ok()
+    stored_state(disk, DRAIN)
+}
+
+/// The state that a command has stored as JSON; `None` if there is none, or an invalid one, which is logged.
+fn stored_state<T: serde::de::DeserializeOwned>(disk: &Disk, path: &str) -> Option<T> {
+    let parsed = serde_json::from_slice(&read_or_log(disk, path)?);
+    parsed.inspect_err(|error| tracing::debug!(%error, path, "invalid state ignored")).ok()
 }
 
 /// Whether a process drains, or waits for a reason to. Only root can know that.

@@ -166,9 +166,14 @@ impl Drain {
         self.terminates || self.trigger.is_some_and(|trigger| trigger > DrainTrigger::Rebalance)
     }
 
+    /// Whether the Auto Scaling group terminates the instance.
+    pub fn is_terminated(&self) -> bool {
+        self.trigger == Some(DrainTrigger::Termination)
+    }
+
     /// Whether ECS drains it for this reason: it does so only for a termination by the group.
     pub fn is_left_to_ecs(&self) -> bool {
-        self.by_ecs && self.trigger == Some(DrainTrigger::Termination)
+        self.by_ecs && self.is_terminated()
     }
 
     /// Whether the tasks are no longer waited for.
@@ -178,7 +183,7 @@ impl Drain {
 
     /// Whether it can go on: an instance that its group terminates gets no other notice.
     pub fn is_final(&self) -> bool {
-        self.has_ended && self.trigger == Some(DrainTrigger::Termination)
+        self.has_ended && self.is_terminated()
     }
 
     /// Begins to drain for this reason, unless it does so for the same or a more urgent one. Returns whether it begins.

@@ -47,6 +47,12 @@ impl SpotInterruption {
         (is_known && !is_over).then_some(found)
     }
 
+    /// What is announced, for an evidence line.
+    pub fn text(&self) -> String {
+        let at = if self.time.is_empty() { String::new() } else { format!(" at {}", self.time) };
+        format!("EC2 has announced a Spot interruption: `{}`{at}", self.action)
+    }
+
     /// When EC2 takes the instance.
     pub fn at(&self) -> Option<SystemTime> {
         humantime::parse_rfc3339(&self.time).ok()
@@ -87,12 +93,11 @@ pub fn notice(wanted: &BTreeSet<DrainTrigger>, answers: &Answers, now: SystemTim
     };
     let interruption = || {
         let found = SpotInterruption::announced(answers.interruption.as_deref()?, now)?;
-        let at = if found.time.is_empty() { String::new() } else { format!(" at {}", found.time) };
         Some(Notice {
             trigger: DrainTrigger::Spot,
             ends_at: found.at().or_else(|| now.checked_add(USUAL_NOTICE)),
             terminates: found.action == "terminate",
-            text: format!("EC2 has announced a Spot interruption: `{}`{at}", found.action),
+            text: found.text(),
         })
     };
     let rebalance = || {

@@ -8,11 +8,8 @@ use crate::drain::{SpotInterruption, is_terminated};
 
 /// How the instance ends, from its target lifecycle state and the answer to `spot/instance-action`; `None` if it does not.
 pub fn ending(target_state: Option<&str>, instance_action: Option<&[u8]>, now: SystemTime) -> Option<String> {
-    if let Some(SpotInterruption { action, time }) =
-        SpotInterruption::announced(instance_action.unwrap_or_default(), now)
-    {
-        let at = if time.is_empty() { String::new() } else { format!(" at {time}") };
-        return Some(format!("EC2 has announced a Spot interruption: `{action}`{at}"));
+    if let Some(interruption) = SpotInterruption::announced(instance_action.unwrap_or_default(), now) {
+        return Some(interruption.text());
     }
     let state = target_state.filter(|state| is_terminated(state))?;
     Some(format!("the target lifecycle state of the instance is `{state}`"))

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::drain::{Drain, DrainState};
 use crate::redaction;
-use crate::settings::DrainTrigger;
 
 /// The document of `drain --json`.
 pub fn drain_json(drain: &Drain) -> Value {
@@ -44,9 +43,7 @@ pub fn drain_text(drain: &Drain) -> String {
     let hook = match (&drain.hook, drain.is_completed) {
         (Some(hook), true) => format!("; hook `{hook}` completed"),
         (Some(hook), false) => format!("; hook `{hook}` waits"),
-        (None, _) if drain.trigger == Some(DrainTrigger::Termination) && !drain.by_ecs => {
-            "; no hook delays the termination".to_owned()
-        }
+        (None, _) if drain.is_terminated() && !drain.by_ecs => "; no hook delays the termination".to_owned(),
         (None, _) => String::new(),
     };
     redaction::line(&format!("drain: {notice}{by}{tasks}{deregistered}{hook}")) + "\n"

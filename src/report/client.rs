@@ -198,11 +198,6 @@ impl SignalClient {
     }
 }
 
-/// The deadline for finding out which instance this is.
-pub(super) fn identity_deadline() -> Deadline {
-    Deadline::after(IDENTITY)
-}
-
 /// Whether AWS can have set this value: a stack name or logical id (CloudFormation API Reference), an ARN, or a group
 /// name (Amazon EC2 Auto Scaling API Reference: ASCII 33 to 126 without the colon).
 fn is_valid(tag: &str, value: &str) -> bool {

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use super::client::{CALL, GroupHook, SignalClient, identity_deadline, not_waiting};
+use super::client::{CALL, GroupHook, SignalClient, not_waiting};
 use super::hooks::{HooksError, only_hook};
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, Transition};
 use crate::drain::{DrainFailure, DrainReason, MANAGED_HOOK};
 use crate::plan::Expectation;
 use crate::redaction::error_chain;
+use crate::retry::Deadline;
 
 const SETTING: &str = "drain.hook";
 
@@ -48,7 +49,7 @@ pub fn drain_failure(error: &AwsError) -> DrainFailure {
 impl SignalClient {
     /// A client for the terminating hook. It sends no verdict.
     pub async fn for_termination(host_clients: &HostClients, expectation: &Expectation) -> SignalClient {
-        SignalClient::of(host_clients, expectation, identity_deadline()).await
+        SignalClient::of(host_clients, expectation, Deadline::after(CALL)).await
     }
 
     /// The terminating hooks of the group: the one that `wanted` names, otherwise the only one beside that of ECS.

@@ -10,7 +10,6 @@ use crate::drain::{DrainFailure, DrainReason, DrainStep, TasksSeen};
 use crate::redaction::{self, error_chain};
 use crate::report::{SignalClient, drain_failure};
 use crate::retry::Deadline;
-use crate::settings::DrainTrigger;
 use crate::{journal, report, verify};
 
 /// The limit for one call of ECS.
@@ -90,10 +89,6 @@ impl Work<'_> {
         self.drain.noticed_at.unwrap_or(0).saturating_add(WITHOUT_AGENT)
     }
 
-    fn is_terminated(&self) -> bool {
-        self.drain.trigger == Some(DrainTrigger::Termination)
-    }
-
     /// Whether the hook is missing, and another lookup can find it.
     fn lacks_hook(&self) -> bool {
         let reason = self.drain.failure_of(DrainStep::FindHook).map(|failure| failure.reason);
@@ -103,12 +98,12 @@ impl Work<'_> {
             // This process, which may have been restarted, has not looked, or the hook of ECS is enough.
             None => self.lookups == 0,
         };
-        self.is_terminated() && self.hook.is_none() && may_exist
+        self.drain.is_terminated() && self.hook.is_none() && may_exist
     }
 
     /// Sends a heartbeat until the hook is completed. If that fails, nothing keeps the hook waiting.
     async fn send_heartbeat(&mut self) {
-        let is_needed = self.is_terminated() && !self.has_tried_completion;
+        let is_needed = self.drain.is_terminated() && !self.has_tried_completion;
         let Some(hook) = self.hook.clone().filter(|_| is_needed) else { return };
         if !self.is_due(DrainStep::Heartbeat) {
             return;
@@ -238,7 +233,7 @@ impl Work<'_> {
         }
         self.complete_hook().await;
         let has_no_hook = self.hook.is_none() && !self.lacks_hook();
-        self.drain.has_ended = !self.is_terminated() || self.drain.is_completed || has_no_hook;
+        self.drain.has_ended = !self.drain.is_terminated() || self.drain.is_completed || has_no_hook;
         if self.drain.has_ended {
             let tasks = self.drain.tasks.as_ref().map_or(0, Vec::len);
             let (is_deregistered, is_hook_completed) = (self.drain.is_deregistered, self.drain.is_completed);
@@ -256,7 +251,9 @@ impl Work<'_> {
     }
 
     async fn complete_hook(&mut self) {
-        let Some(hook) = self.hook.clone().filter(|_| self.is_terminated() && !self.drain.is_completed) else { return };
+        let Some(hook) = self.hook.clone().filter(|_| self.drain.is_terminated() && !self.drain.is_completed) else {
+            return;
+        };
         // Before the call, after which the instance can end at any time.
         self.tell();
         let outcome = self.client.complete_termination(&hook).await;
