@@ -91,7 +91,8 @@ impl Evidence {
         }
         // The error of a run that has just begun may follow.
         let [start, exit] = [STARTS, EXITED].map(|words| self.init_log.last_with(Lines::All, &[words]));
-        if start > exit {
+        let began = start.and_then(|index| self.init_log[index].time);
+        if start > exit || !self.is_output_complete(began) {
             return None;
         }
         let exits: Vec<(i64, SystemTime)> =
@@ -209,5 +210,43 @@ impl Evidence {
         self.agent_end()
             .filter(|(code, _)| *code == KILLED)
             .map(|_| "the agent's process was killed by SIGKILL (code 137)".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ContainerLog;
+    use super::super::agent_log::last_attempt;
+    use super::*;
+    use crate::boundary::docker::Container;
+
+    const INSPECTED: &[u8] = br#"{"State": {"Running": false, "ExitCode": 1, "StartedAt": "", "FinishedAt": ""}}"#;
+
+    #[test]
+    fn exits_with_the_same_code_are_a_loop_only_after_the_output_of_the_last_run_was_read() {
+        let log = [("00", STARTS), ("01", "Agent exited with code 1")];
+        let runs = ["00", "10", "20"].map(|ten| log.map(|(second, text)| (&ten[..1], &second[1..], text)));
+        let line = |(ten, second, text)| format!("level=info time=2026-03-01T00:01:{ten}{second}Z msg=\"{text}\"\n");
+        let init_log = last_attempt(runs.into_iter().flatten().map(line).collect::<String>().as_bytes());
+        let found = |ended: Option<(&str, &str)>| {
+            let never = "0001-01-01T00:00:00Z";
+            let at = |second: &str| format!("2026-03-01T00:01:{second}.5Z");
+            let container_log = match ended {
+                Some((started, "")) => ContainerLog::of(b"", &at(started), never),
+                Some((started, finished)) => ContainerLog::of(b"", &at(started), &at(finished)),
+                None => ContainerLog::default(),
+            };
+            let evidence = Evidence {
+                init_log: init_log.clone(),
+                container: Some(Ok(Some(Container::of(INSPECTED).unwrap()))),
+                container_log,
+                ..Evidence::default()
+            };
+            evidence.exit_code_loop().map(|found| found.attempts)
+        };
+        assert_eq!(found(None), None, "not read");
+        assert_eq!(found(Some(("10", "11"))), None, "of the run before");
+        assert_eq!(found(Some(("20", ""))), None, "read while it ran");
+        assert_eq!(found(Some(("20", "20"))), Some(3));
     }
 }

@@ -22,6 +22,8 @@ pub struct ContainerLog {
     crash: Option<String>,
     /// When the container started; `None` if that is unknown.
     started_at: Option<SystemTime>,
+    /// When the container had ended before this was read; `None` if it was running.
+    finished_at: Option<SystemTime>,
     /// The lines of a run that is not of this start: none.
     no_lines: Log,
 }
@@ -36,12 +38,13 @@ impl ContainerLog {
         let crash = text.lines().find(|line| CRASHED.iter().any(|begin| line.starts_with(begin)));
         let last = || text.lines().rfind(|line| !line.trim().is_empty()).filter(|_| lines.is_empty());
         let printed = crash.or_else(last).map(redaction::line);
-        let finished_at = humantime::parse_rfc3339(finished_at).ok();
+        // Docker reports the year 1 for a container that has not ended.
+        let finished_at = humantime::parse_rfc3339(finished_at).ok().filter(|end| *end > SystemTime::UNIX_EPOCH);
         let lines: Vec<Line> =
             lines.into_iter().chain(printed.map(|text| Line::of_output(text, finished_at))).collect();
         let lines = Log::from(lines);
         let started_at = humantime::parse_rfc3339(started_at).ok();
-        ContainerLog { lines, crash: crash.map(redaction::line), started_at, no_lines: Log::default() }
+        ContainerLog { lines, crash: crash.map(redaction::line), started_at, finished_at, no_lines: Log::default() }
     }
 
     /// The lines in the format of the agent's log.
@@ -77,6 +80,12 @@ impl Evidence {
         let has_error = || self.agent_log.last_with(Lines::Errors, &[""]).is_some();
         matches!(self.container, Some(Ok(Some(_))))
             && (self.is_agent_log_empty() || !has_error() && self.agent_end().is_some())
+    }
+
+    /// Whether the output of the run that began at this time was read after its end, if only docker has it.
+    pub fn is_output_complete(&self, began: Option<SystemTime>) -> bool {
+        let is_kept = self.is_agent_log_empty() && matches!(self.container, Some(Ok(Some(_))));
+        !is_kept || self.container_log.finished_at.is_some_and(|end| began.is_none_or(|began| end >= began))
     }
 
     /// The last line of the agent's log that contains one of these fragments, as an evidence line.

@@ -46,7 +46,8 @@ pub(super) async fn docker(host_clients: &HostClients, asks_for_log: bool, deadl
     DockerState { ping, container, log }
 }
 
-/// What the agent's container printed; `None` if docker does not keep it, or if ecs-init has replaced the container.
+/// What the agent's container printed; `None` if docker does not answer, or if ecs-init has replaced the container. It is
+/// empty if docker keeps no output.
 pub(super) async fn container_log(
     host_clients: &HostClients,
     container: &Result<Option<Container>, DockerError>,
@@ -56,6 +57,10 @@ pub(super) async fn container_log(
     let Container { started_at, finished_at, .. } = container.as_ref().ok()?.as_ref()?;
     let output = docker.output(CONTAINER, deadline).await;
     let output = output.inspect_err(|error| tracing::debug!(%error, "output of the agent's container not read"));
+    let output = match output {
+        Err(DockerError::Status { .. }) => Ok(Vec::new()),
+        output => output,
+    };
     let after = docker.container(CONTAINER, deadline).await;
     let is_same = matches!(after, Ok(Some(after)) if after.started_at == *started_at);
     output.ok().filter(|_| is_same).map(|text| ContainerLog::of(&text, started_at, finished_at))

@@ -82,10 +82,8 @@ fn main() -> ExitCode {
     }
     let began = Instant::now();
     let mut failures = run(&chosen, jobs, codes);
-    // The limits of time are for a command alone, and rows side by side share the processors. A command that did not end at
-    // all failed.
-    let is_late = |one: &Violation| one.output == commands::TIME && !one.what.starts_with(commands::HUNG);
-    let late = |name: &str| failures.get(name).is_some_and(|found| found.iter().all(is_late));
+    // The limits of time are for a command alone, and rows side by side share the processors.
+    let late = |name: &str| failures.get(name).is_some_and(|found| is_late(found));
     let late: Vec<&Row> = chosen.iter().copied().filter(|row| late(&row.name)).collect();
     if !late.is_empty() && jobs > 1 {
         println!("\nagain, one after the other, because a command took too long:");
@@ -94,6 +92,11 @@ fn main() -> ExitCode {
     }
     // One more than the rows: the test that `check` exists.
     report(&failures, chosen.len() + 1, began)
+}
+
+/// Whether nothing was wrong but the time that a command took.
+fn is_late(violations: &[Violation]) -> bool {
+    violations.iter().all(|one| one.output == commands::TIME)
 }
 
 /// Runs the rows in parallel. Returns the violations by the name of their row.
@@ -115,7 +118,11 @@ fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Violatio
                     let mut failures = support::http::lock(&failures);
                     match result {
                         Ok(result) => {
-                            let word = if result.violations.is_empty() { "ok" } else { "FAILED" };
+                            let word = match &result.violations[..] {
+                                [] => "ok",
+                                found if jobs > 1 && is_late(found) => "late",
+                                _ => "FAILED",
+                            };
                             println!("{word}: {name} ({:.1} s)", began.elapsed().as_secs_f64());
                             if codes {
                                 for (command, code, duration) in &result.codes {

@@ -95,14 +95,7 @@ fn a_refused_connection_is_acs_refused_and_not_a_stuck_agent() {
 fn connections_that_end_at_equal_intervals_are_a_note_on_a_ready_instance() {
     let instance = Instance::new();
     is_ready(&run(&instance, &["verify.deadline=20s"]));
-    let at = |second: u64| humantime::format_rfc3339_seconds(SystemTime::now() - Duration::from_secs(360 - second));
-    let line = |second: u64, text: &str| format!("level=info time={} msg=\"{text}\"\n", at(second));
-    let pair = |round: u64| {
-        line(round * 60, "Connected to ACS endpoint") + &line(round * 60 + 58, "ACS WebSocket connection closed")
-    };
-    let drops: String = (0..6).map(pair).collect();
-    let log = instance.disk.text("var/log/ecs/ecs-agent.log") + &drops;
-    instance.disk.write("var/log/ecs/ecs-agent.log", log);
+    super::log_dropped_connections(&instance);
     let outcome = super::verify(&instance, SOON);
     ExpectedNote("acs-connection-drops", "ended after 60 s on average").check(&outcome);
 }

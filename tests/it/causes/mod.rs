@@ -218,3 +218,20 @@ fn joined(instance: &Instance, cluster: &str) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Adds six connections to the agent's log, one each minute. The last one is new, so that a slow host has almost two
+/// minutes to read them before they are over.
+fn log_dropped_connections(instance: &Instance) {
+    const LOG: &str = "var/log/ecs/ecs-agent.log";
+    let now = SystemTime::now();
+    let line = |ago: u64, text: &str| {
+        let time = humantime::format_rfc3339_seconds(now - Duration::from_secs(ago));
+        format!("level=info time={time} msg=\"{text}\"\n")
+    };
+    let dropped = |round: u64| {
+        line(302 - round * 60, "Connected to ACS endpoint")
+            + &line(302 - round * 60 - 58, "ACS WebSocket connection closed")
+    };
+    let drops: String = (0..5).map(dropped).chain([line(2, "Connected to ACS endpoint")]).collect();
+    instance.disk.write(LOG, instance.disk.text(LOG) + &drops);
+}

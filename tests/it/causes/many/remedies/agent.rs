@@ -320,16 +320,7 @@ fn killed_verification(instance: &Instance) -> Outcome {
 
 /// The connection ended every minute, five times.
 fn dropping(instance: Instance) -> Instance {
-    let at = |second: u64| {
-        let time = std::time::SystemTime::now() - Duration::from_secs(360 - second);
-        humantime::format_rfc3339_seconds(time)
-    };
-    let line = |second: u64, text: &str| format!("level=info time={} msg=\"{text}\"\n", at(second));
-    let pair = |round: u64| {
-        line(round * 60, "Connected to ACS endpoint") + &line(round * 60 + 58, "ACS WebSocket connection closed")
-    };
-    let drops: String = (0..6).map(pair).collect();
     assert_eq!(after_remedy(&instance, &["run", "--wait"]).code, Some(0));
-    let log = instance.disk.text("var/log/ecs/ecs-agent.log");
-    instance.file("var/log/ecs/ecs-agent.log", log + &drops)
+    crate::causes::log_dropped_connections(&instance);
+    instance
 }
