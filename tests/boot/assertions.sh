@@ -91,6 +91,14 @@ assert_file_has() {
     grep -Eq -- "$2" <<<"$text" || fail "$1 has no line that matches \`$2\`; its end: $(tail -n 3 <<<"$text")"
 }
 
+# Runs a command and fails unless it succeeds and prints a line that matches. $1: a regular expression. The rest: the command.
+assert_prints() {
+    local pattern=$1 text
+    shift
+    text=$("$@") || fail "\`$*\` failed: $text"
+    grep -q -- "$pattern" <<<"$text" || fail "\`$*\` prints no line that matches \`$pattern\`: $text"
+}
+
 assert_no_file() { [[ ! -e $(host_path "$1") ]] || fail "$1 exists"; }
 
 # The lines of ecs.config that name a cluster.

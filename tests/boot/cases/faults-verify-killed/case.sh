@@ -12,7 +12,7 @@ check() {
     host ecs-bootstrap status
     # systemd does not restart it after a stop by hand, so nothing verifies.
     host systemctl stop ecs-bootstrap-verify.service
-    host bash -c '! ecs-bootstrap status' | grep -q 'verify-died' || fail 'status does not say that nothing verifies'
+    assert_prints 'verify-died' host bash -c '! ecs-bootstrap status'
     host systemctl reset-failed ecs-bootstrap-verify.service
     host systemctl start ecs-bootstrap-verify.service
     local round

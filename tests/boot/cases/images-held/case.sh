@@ -23,7 +23,7 @@ check() {
     host_says "image: .$image. is present, 0.0 MB in"
 }
 
-host_says() { host ecs-bootstrap status | grep -q -- "$1" || fail "status does not say \`$1\`: $(host ecs-bootstrap status)"; }
+host_says() { assert_prints "$1" host ecs-bootstrap status; }
 
 # Whether the last request that begins with $1 ended before the first that begins with $2.
 assert_before() {

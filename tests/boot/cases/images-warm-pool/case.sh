@@ -12,5 +12,5 @@ check() {
     set_metadata '{"tags": {"instance": {"ecs-bootstrap:cluster": "demo", "aws:autoscaling:groupName": "fleet"}}, "autoscaling": {"target-lifecycle-state": "InService"}}'
     start
     assert_joins demo
-    host ecs-bootstrap status | grep -q "image: .$image. is present, 0.0 MB in" || fail 'the image was pulled again'
+    assert_prints "image: .$image. is present, 0.0 MB in" host ecs-bootstrap status
 }

@@ -18,7 +18,7 @@ check() {
     assert_equal "$(find "$(host_path /var/lib/ecs/data)" "$(host_path /var/log/ecs)" "$(host_path /var/lib/ecs-bootstrap)" -type f)" '' \
         'what is left'
     [[ -s $(host_path /var/cache/ecs/ecs-agent.tar) ]] || fail 'the image of the agent is gone'
-    host ecs-bootstrap prepare-image --yes | grep -qi nothing || fail 'a second time there is something to do'
+    assert_prints '[Nn]othing' host ecs-bootstrap prepare-image --yes
     become_another_instance '{"tags": {"instance": {"ecs-bootstrap:cluster": "other"}}}'
     reboot
     wait_for 30 assert_verdict ready

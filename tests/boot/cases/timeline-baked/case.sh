@@ -14,8 +14,7 @@ check() {
     grep -q '^\* .*registered  *agent-started' "$table" || fail 'the registration is not on the critical path'
 
     host /usr/bin/ecs-bootstrap timeline --prometheus /var/lib/ecs.prom >/dev/null
-    host_file /var/lib/ecs.prom | grep -q '^ecs_bootstrap_timeline_event_start_seconds{event="registered",lane="agent"} ' ||
-        fail 'the metrics have no registration'
+    assert_prints '^ecs_bootstrap_timeline_event_start_seconds{event="registered",lane="agent"} ' host_file /var/lib/ecs.prom
 
     # User data and launch belong to the first boot. No task is started again.
     reboot

@@ -9,7 +9,7 @@ check() {
     wait_for 40 assert_property ecs-bootstrap-watch.timer ActiveState active
     wait_for 60 assert_property ecs-bootstrap-watch.service Result success
     describes=$(api_calls ecs:DescribeContainerInstances)
-    host ecs-bootstrap watch | grep -q '^healthy' || fail 'a healthy instance has a fault'
+    assert_prints '^healthy' host ecs-bootstrap watch
     set_faults '{"acs": {"ends": true}, "ecs:Poll": {"drop": true}}'
     cut=$(date +%s)
     wait_for 75 assert_verdict failed acs-refused
