@@ -63,6 +63,7 @@ pub mod ecs_config;
 pub mod effects;
 pub mod evidence;
 pub mod exit;
+pub mod external;
 pub mod facts;
 pub mod followed_tags;
 pub mod gather;

@@ -432,6 +432,12 @@ pub enum Refusal {
         /// The names of the matching clusters.
         names: Vec<String>,
     },
+    /// The agent is that of an external instance: the host is not an EC2 instance, or its agent is told so.
+    #[error("the agent is set up for ECS Anywhere, which is out of scope")]
+    External {
+        /// Where `ECS_EXTERNAL` is set.
+        seen: String,
+    },
     /// No edit of `ecs.config` has the same effect for ecs-init and for systemd, which both read it.
     #[error("`/etc/ecs/ecs.config` cannot be edited safely: {0}")]
     Edit(EditRefusal),

@@ -9,6 +9,7 @@ use super::{
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
 pub static ALL: &[&Cause] = &[
+    &config::ECS_ANYWHERE,
     &config::SETTING_INVALID,
     &config::ECS_CONFIG_UNUSABLE,
     &config::BAD_JSON,

@@ -12,8 +12,35 @@ use crate::boundary::imds::ImdsError;
 use crate::evidence::StageError;
 use crate::evidence::user_data::PartType;
 use crate::exit::Exit;
+use crate::external::is_external;
 use crate::plan::Refusal;
 use crate::redaction::error_chain;
+
+/// Not an EC2 instance, or an agent that is told so.
+pub(super) static ECS_ANYWHERE: Cause = Cause {
+    id: "ecs-anywhere",
+    layer: Layer::Config,
+    title: "the agent of this host is set up for ECS Anywhere, which ecs-bootstrap does not manage",
+    symptoms: "ecs-bootstrap ends at once and changes nothing; `aws ecs describe-container-instances` shows the instance with \
+               the attribute `ecs.capability.external`, if it has registered",
+    proof: "a file or a setting has ECS_EXTERNAL=true, which `ecs-anywhere-install.sh` writes to /var/lib/ecs/ecs.config; if \
+            nothing sets it, and the host has no instance metadata, the cause is `imds-unreachable`",
+    look_alikes: &["imds-unreachable"],
+    class: Class::Terminal,
+    exit: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
+    remedy: "if this is not an EC2 instance, remove ecs-bootstrap from it (`systemctl disable ecs-bootstrap`): the agent runs \
+             without it; if it is an EC2 instance, remove ECS_EXTERNAL at the place that is named, and run `ecs-bootstrap run`",
+    source: "ecs-init/scripts/ecs-anywhere-install.sh; Amazon ECS Developer Guide, \"External instances\"",
+    check: |evidence| {
+        if let Some(StageError::Refused(Refusal::External { seen })) = &evidence.stage_error {
+            return Some(vec![seen.clone()]);
+        }
+        let value = evidence.config.get("ECS_EXTERNAL").filter(|value| is_external(value))?;
+        Some(vec![format!("ECS_EXTERNAL is `{value}` in ecs.config")])
+    },
+    ..Cause::DEFAULTS
+};
 
 /// A setting of ecs-bootstrap, from any source.
 pub(super) static SETTING_INVALID: Cause = Cause {

@@ -143,8 +143,8 @@ pub(super) static UNREACHABLE: Cause = Cause {
     title: "the instance metadata service (IMDS) cannot be reached",
     symptoms: "the agent cannot infer its region, or restarts repeatedly; a reboot may help",
     proof: "no connection to IMDS, or a connection without an answer; if IMDS answers 403 immediately, the cause is \
-            `imds-disabled`",
-    look_alikes: &["imds-disabled", "imds-token-hop-limit", "imds-ipv6-only"],
+            `imds-disabled`, and if ECS_EXTERNAL is true, it is `ecs-anywhere`",
+    look_alikes: &["imds-disabled", "imds-token-hop-limit", "imds-ipv6-only", "ecs-anywhere"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,

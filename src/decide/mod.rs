@@ -16,6 +16,7 @@ mod units;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ecs_config::{edit, effective, issue, read};
+use crate::external;
 use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
 use crate::plan::{
@@ -30,6 +31,9 @@ pub use maintenance::{cleanup, reset};
 /// too.
 pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Result<Plan, Refusal> {
     let mut warnings = warnings;
+    if let Some(refusal) = external::in_variables(&settings.agent) {
+        return Err(refusal);
+    }
     let cluster = cluster::choose(settings, facts, &mut warnings)?;
     let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
     let ecs_config = ecs_config(facts, keys)?;

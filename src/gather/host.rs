@@ -34,14 +34,23 @@ pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Rank, String)>, StageEr
     Ok(files)
 }
 
-/// All facts about the host.
-pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, StageError> {
+/// `ecs.config` of the image and of this host.
+pub(super) fn config_files(disk: &Disk) -> Result<(ConfigFile, ConfigFile), StageError> {
+    Ok((vendor_config(disk), etc_config(disk)?))
+}
+
+/// All facts about the host, with these files.
+pub(super) async fn host(
+    disk: &Disk,
+    (var_config, etc_config): (ConfigFile, ConfigFile),
+    systemd: &Result<Systemd, SystemdError>,
+) -> Host {
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
-    Ok(Host {
+    Host {
         memory_mib: memory_mib(disk),
         boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
-        etc_config: etc_config(disk)?,
-        var_config: vendor_config(disk),
+        etc_config,
+        var_config,
         written: written(disk),
         saved: saved_agent(disk),
         user_data_runs: user_data_runs(disk),
@@ -52,7 +61,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         },
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
-    })
+    }
 }
 
 /// The current `/etc/ecs/ecs.config`, which apply may replace.

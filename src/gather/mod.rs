@@ -13,13 +13,17 @@ mod tags;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
+use crate::external;
 use crate::facts::{Fact, Facts, Host, mismatches};
 use crate::host::agent_config;
 use crate::ownership;
+use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::{ignored_cluster_tags, merge};
@@ -81,12 +85,16 @@ pub async fn facts(
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
     // Boxed: a join moves each future as a whole when it ends.
     let host = Box::pin(async {
+        // Before any request: an external instance has no metadata service to wait for.
+        let files = host::config_files(&host_clients.disk)?;
+        if let Some(refusal) = external::in_files([(VENDOR_ECS_CONFIG, &files.0), (ECS_CONFIG, &files.1)]) {
+            return Err(refusal.into());
+        }
         let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
-        (host::host(&host_clients.disk, &systemd).await, systemd)
+        Ok::<_, StageError>((host::host(&host_clients.disk, files, &systemd).await, systemd))
     });
-    let metadata = Box::pin(metadata::read(&host_clients.imds, &early, imds_deadline));
-    let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
-    let host = host?;
+    let metadata = Box::pin(metadata::read(&host_clients.imds, &early, imds_deadline).map(Ok));
+    let ((host, systemd), metadata) = futures_util::future::try_join(host, metadata).await?;
     let (metadata, unread) = match metadata {
         Ok(metadata) => (metadata, None),
         Err(error) if without_metadata => (InstanceMetadata::unknown(&error), Some(error)),

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("plan", &["agent_variables", "ecs_config", "facts", "followed_tags", "images", "redaction", "settings"]),
     ("effects", &["boundary", "plan"]),
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
+    ("external", &["ecs_config", "facts", "plan", "settings"]),
     (
         "evidence",
         &[
@@ -62,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ecs_config",
             "evidence",
             "exit",
+            "external",
             "facts",
             "images",
             "plan",
@@ -103,6 +105,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "cleanup",
             "ecs_config",
             "evidence",
+            "external",
             "facts",
             "host",
             "ownership",
@@ -121,6 +124,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "cleanup",
             "ecs_config",
             "evidence",
+            "external",
             "facts",
             "followed_tags",
             "images",

@@ -2,6 +2,7 @@
 //! `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run, verify};
+use crate::support::imds::Fault;
 use crate::support::{Instance, Outcome};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +39,35 @@ fn is_cause(id: &str, line: &str, seen: &str) {
 fn is_note(id: &str, line: &str, seen: &str) {
     let instance = Instance::new().ecs_config(format!("{line}ECS_CLUSTER=prod\n"));
     ExpectedNote(id, seen).check(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn an_agent_of_ecs_anywhere_is_reported_without_a_request_and_nothing_is_changed() {
+    let external = |text: &str| Instance::new().file("var/lib/ecs/ecs.config", text);
+    let script = "AWS_DEFAULT_REGION=eu-west-1\nECS_EXTERNAL=true\n";
+    let instance = external(script);
+    instance.imds.change(|imds| imds.fault = Fault::Silent);
+    for command in [["run", "--no-wait"], ["plan", "--json"], ["verify", "--json"]] {
+        let outcome = instance.run(&command);
+        assert_eq!(outcome.code, Some(20), "{outcome:?}");
+        assert!(outcome.stderr.contains("[ecs-anywhere]") || outcome.stdout.contains("ecs-anywhere"), "{outcome:?}");
+    }
+    ExpectedCause("ecs-anywhere", 20, "ECS_EXTERNAL is `true` (/var/lib/ecs/ecs.config)")
+        .check_untouched(&instance, &run(&instance, &[]));
+    assert_eq!((instance.imds.requests().len(), instance.aws.requests().len()), (0, 0));
+    let doctor = instance.run(&["doctor"]);
+    assert!(doctor.stdout.contains("error: [ecs-anywhere]"), "{}", doctor.stdout);
+    // The start of the agent is not refused, and the last line of the last file decides.
+    let instance = instance.ecs_config("ECS_CLUSTER=prod\n");
+    assert_eq!(instance.run(&["guard"]).code, Some(0));
+    for (var, etc) in [(script, "ECS_EXTERNAL=false\n"), ("ECS_EXTERNAL=yes\n", ""), ("#ECS_EXTERNAL=true\n", "")] {
+        is_ready(&run(&external(var).ecs_config(etc), &["verify.deadline=20s"]));
+    }
+    // A setting of ecs-bootstrap is refused before it is written.
+    let setting = "[agent]\nECS_EXTERNAL = \"true\"\n";
+    let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", setting);
+    ExpectedCause("ecs-anywhere", 20, "`agent.ECS_EXTERNAL` in /etc/ecs-bootstrap/config.toml")
+        .check_untouched(&instance, &run(&instance, &[]));
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(in crate::causes) static FAULTS: &[Fault] = &[
         needs: &[Source::Metadata],
         ..Fault::new("ca-bundle-invalid", ca_bundle, &[Part::Tags, Part::Endpoint])
     },
+    Fault { ends: Ends::Gather, ..Fault::new("ecs-anywhere", external, &[Part::Config]) },
     Fault::new("config-bad-json", bad_json, &[Part::Config]),
     unnamed("config-quoted", quoted, LINE),
     unnamed("config-key-misspelt", misspelt, LINE),
@@ -48,6 +49,10 @@ fn linked(instance: Instance) -> Instance {
     instance.disk.remove("etc/ecs/ecs.config");
     std::os::unix::fs::symlink("elsewhere", instance.disk.path("etc/ecs/ecs.config")).unwrap();
     instance
+}
+
+fn external(instance: Instance) -> Instance {
+    instance.file("var/lib/ecs/ecs.config", "AWS_DEFAULT_REGION=eu-west-1\nECS_EXTERNAL=true\n")
 }
 
 fn ca_bundle(instance: Instance) -> Instance {

@@ -34,6 +34,13 @@ const fn note(id: &'static str, make: super::Change, says: &'static str, mend: s
 pub(super) const ROWS: &[Row] = &[
     Row::new("setting-invalid", |i| fault(i, "setting-invalid"), "correct it at the place", settings, &[Run]),
     Row::new(
+        "ecs-anywhere",
+        |i| fault(i, "ecs-anywhere"),
+        "remove ECS_EXTERNAL",
+        |i| i.file("var/lib/ecs/ecs.config", "AWS_DEFAULT_REGION=eu-west-1\n"),
+        &[Run],
+    ),
+    Row::new(
         "ecs-config-unusable",
         |i| fault(i, "ecs-config-unusable"),
         "or remove it",
