@@ -14,7 +14,10 @@ use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::drain::{DRAIN, Drain, LOCK as DRAIN_LOCK};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
-use crate::facts::{AFTER_USER_DATA_UNIT, EarlyUnit, Fact, SavedAgent, USER_DATA_TARGET, Units, WriteRecord, is_after};
+use crate::facts::{
+    AFTER_USER_DATA_UNIT, AGENT_UNITS, EarlyUnit, Fact, NO_UNIT, SavedAgent, USER_DATA_TARGET, Units, WriteRecord,
+    is_after,
+};
 use crate::followed_tags::FollowedTags;
 use crate::images::{LOCK, PULLS, Pulls};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
@@ -28,25 +31,24 @@ const MAX_STATE_LENGTH: usize = 16 * 1024 * 1024;
 pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
 /// The log of ecs-init, which starts the agent.
 pub(crate) const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
-/// The names of the agent's unit; the second one is that on SUSE.
-const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 const BOLT: &str = "/var/lib/ecs/data/agent.db";
 const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 
 /// The states of the units of docker, the agent and cloud-final, with their main processes. A unit that is not installed has
-/// the load state `not-found`.
-pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
-    units_of(systemd, systemd.unit_with_process("docker.service"), systemd.unit_with_process("cloud-final.service"))
-        .await
+/// the load state `not-found`. `agent` is the value of `units.agent`, or the name of the unit in a plan.
+pub async fn units(systemd: &Systemd, agent: &str) -> Result<Units, SystemdError> {
+    let (docker, cloud_final) = ("docker.service", "cloud-final.service");
+    units_of(systemd, agent, systemd.unit_with_process(docker), systemd.unit_with_process(cloud_final)).await
 }
 
 /// As [`units`], without the main processes of docker and cloud-final, which no plan depends on.
-pub async fn units_to_plan(systemd: &Systemd) -> Result<Units, SystemdError> {
-    units_of(systemd, systemd.unit("docker.service"), systemd.unit("cloud-final.service")).await
+pub async fn units_to_plan(systemd: &Systemd, agent: &str) -> Result<Units, SystemdError> {
+    units_of(systemd, agent, systemd.unit("docker.service"), systemd.unit("cloud-final.service")).await
 }
 
 async fn units_of(
     systemd: &Systemd,
+    agent: &str,
     docker: impl Future<Output = Result<UnitState, SystemdError>>,
     cloud_final: impl Future<Output = Result<UnitState, SystemdError>>,
 ) -> Result<Units, SystemdError> {
@@ -56,14 +58,20 @@ async fn units_of(
     };
     let ask = async |name| known(systemd.unit_with_process(name).await);
     let (docker, cloud_final) = (docker.map(known), cloud_final.map(known));
-    let (docker, agent, cloud_final) = futures_util::future::try_join3(docker, ask("ecs.service"), cloud_final).await?;
-    let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");
-    let agent = if is_absent(&agent) {
-        // The unit's name on SUSE.
-        Some(ask("amazon-ecs.service").await?).filter(|other| !is_absent(other)).unwrap_or(agent)
-    } else {
-        agent
+    let agent = async {
+        if agent == NO_UNIT {
+            return Ok(absent(NO_UNIT));
+        }
+        let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");
+        let [usual, on_suse] = AGENT_UNITS;
+        let is_usual = agent == "auto" || AGENT_UNITS.contains(&agent);
+        let state = ask(if is_usual { usual } else { agent }).await?;
+        if is_usual && is_absent(&state) {
+            return Ok(Some(ask(on_suse).await?).filter(|other| !is_absent(other)).unwrap_or(state));
+        }
+        Ok(state)
     };
+    let (docker, agent, cloud_final) = futures_util::future::try_join3(docker, agent, cloud_final).await?;
     // Asked only with early start, so that it costs nothing otherwise.
     let (mut user_data_target, mut after_user_data) = (None, None);
     if is_after(&agent, USER_DATA_TARGET) {

@@ -156,7 +156,8 @@ impl CommandContext {
     }
 
     async fn leftovers(&self, bus: &BusState, deadline: Deadline) -> Leftovers {
-        gather::leftovers(&self.host_clients, bus.as_ref(), self.last_expectation(), deadline).await
+        let unit = self.agent_unit();
+        gather::leftovers(&self.host_clients, bus.as_ref(), self.last_expectation(), &unit, deadline).await
     }
 
     fn failure(&self, error: StageError) -> CommandOutput {

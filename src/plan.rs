@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
-use crate::facts::WriteRecord;
+use crate::facts::{NO_UNIT, WriteRecord};
 use crate::followed_tags::FollowRules;
 use crate::images::WantedImages;
 use crate::redaction;
@@ -235,10 +235,9 @@ impl WatchRules {
     /// The rules, if the settings turn the watch on.
     pub fn of(settings: &Settings) -> Option<WatchRules> {
         let watch = &settings.watch;
-        watch
-            .enable
-            .value
-            .then_some(WatchRules { window: watch.window.value, restarts_agent: watch.restart_agent.value })
+        // Nothing can restart an agent without a unit.
+        let restarts_agent = watch.restart_agent.value && settings.units_agent.value != NO_UNIT;
+        watch.enable.value.then_some(WatchRules { window: watch.window.value, restarts_agent })
     }
 }
 

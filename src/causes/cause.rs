@@ -8,6 +8,7 @@ use super::layer::Layer;
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::facts::{AGENT_UNITS, NO_UNIT};
 use crate::plan::Refusal;
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
@@ -20,6 +21,9 @@ const TERMINAL: i32 = 5;
 
 /// The step that follows a remedy if nothing else starts the agent.
 const START: &str = "; then run `ecs-bootstrap run`, which starts the agent";
+/// What is added to a remedy with a command for a unit that this host does not have.
+const WITHOUT_UNIT: &str =
+    "; no unit starts the agent (`units.agent` is `none`), so remove its container and run it again yourself";
 
 /// Parts of remedies that include such a step, or that are for another instance.
 const INCLUDES_START: [&str; 11] = [
@@ -141,6 +145,30 @@ fn is_agent_down(evidence: &Evidence) -> bool {
     (evidence.run_ended || is_idle) && !evidence.held_by_user_data()
 }
 
+/// The remedy with the unit of this host in its commands, which name `ecs`, the unit of Amazon Linux and of Debian.
+fn for_unit(remedy: String, unit: &str) -> String {
+    if unit == AGENT_UNITS[0] {
+        return remedy;
+    }
+    let name = unit.strip_suffix(".service").unwrap_or(unit);
+    let mut is_named = false;
+    let parts = remedy.split('`').enumerate().map(|(index, part)| {
+        if index % 2 == 0 || !(part.starts_with("systemctl ") || part.starts_with("journalctl ")) {
+            return part.to_owned();
+        }
+        let words = part.split(' ').map(|word| {
+            is_named |= word == "ecs";
+            if word == "ecs" && unit != NO_UNIT { name } else { word }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    let mut text = parts.collect::<Vec<_>>().join("`");
+    if unit == NO_UNIT && (is_named || text.ends_with(START)) {
+        text.push_str(WITHOUT_UNIT);
+    }
+    text
+}
+
 /// Returns the evidence lines for a cause.
 pub(super) type Check = fn(&Evidence) -> Option<Vec<String>>;
 
@@ -235,6 +263,9 @@ impl FoundCause {
         let is_start_included = INCLUDES_START.iter().any(|step| remedy.contains(step));
         if cause.class != Class::Waiting && !is_start_included && is_agent_down(evidence) {
             remedy.push_str(START);
+        }
+        if let Some(unit) = evidence.agent_unit() {
+            remedy = for_unit(remedy, &unit.name);
         }
         FoundCause { cause, seen: redaction::lines(seen), remedy }
     }

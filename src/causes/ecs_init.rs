@@ -214,7 +214,7 @@ mod tests {
         evidence.init_log = Default::default();
         assert_eq!(ids(&evidence), ["ecs-init-failed"]);
         if let Some(Ok(units)) = &mut evidence.units {
-            units.agent.drop_in_paths = Some(vec![format!("/usr/lib/systemd/system/{GUARD_DROP_IN}")]);
+            units.agent.drop_in_paths = Some(vec![format!("/usr/lib/systemd/system/ecs.service.d{GUARD_DROP_IN}")]);
         }
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }

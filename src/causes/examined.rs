@@ -13,6 +13,7 @@ use super::layer::Layer;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
+use crate::facts::NO_UNIT;
 use crate::redaction::{self, error_chain};
 
 const ANSWERED: &str = "an AWS call was answered";
@@ -200,6 +201,9 @@ fn units(evidence: &Evidence) -> Works {
         Some(Err(error)) => return Works::Unknown(error_chain(error)),
         None => return Works::Unknown("systemd did not answer in time".to_owned()),
     };
+    if agent.name == NO_UNIT {
+        return Works::Yes("no unit starts the agent (`units.agent` is `none`)".to_owned());
+    }
     let state = agent.active_state.as_deref().unwrap_or("in an unknown state");
     let enabled =
         agent.unit_file_state.as_deref().filter(|state| !state.is_empty()).unwrap_or("neither enabled nor disabled");

@@ -9,12 +9,11 @@ use crate::boundary::systemd::{SystemdError, UnitState, time_of};
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::facts::{AGENT_UNITS, NO_UNIT};
 use crate::redaction::error_chain;
 
 /// The end of the D-Bus error name for a transaction with an ordering cycle.
 const CYCLIC: &str = ".TransactionOrderIsCyclic";
-/// The agent's unit: the first on Amazon Linux and in the generic rpm and deb, the second on SUSE.
-const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 
 /// This is not an image for ECS.
 pub(super) static ECS_INIT_ABSENT: Cause = Cause {
@@ -22,26 +21,45 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     layer: Layer::Units,
     title: "the ECS agent is not installed",
     symptoms: "the host runs plain Amazon Linux or Ubuntu, without any ECS package",
-    proof: "systemd has neither unit of the agent; if a unit exists but is not started, the cause is \
-            `ecs-unit-disabled`",
+    proof: "systemd has neither unit of the agent, or not the one that `units.agent` names; if a unit exists but is not \
+            started, the cause is `ecs-unit-disabled`",
     look_alikes: &["ecs-unit-disabled", "docker-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "use an ECS-optimized AMI, or install the package `ecs-init` in the image",
+    specific_remedy: Some(|evidence| {
+        let unit = own_unit(evidence)?;
+        Some(format!("install {unit} in the image, or correct `units.agent`, which names it"))
+    }),
     source: "aws/aws-cdk#16260; aws/amazon-ecs-init#69",
     check: |evidence| {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
-            && AGENT_UNITS.contains(&unit.as_str())
+            && is_of_agent(evidence, unit)
         {
             return Some(vec![error_chain(error)]);
         }
         let agent = evidence.agent_unit()?;
-        (agent.load_state.as_deref() == Some("not-found") && is_down(evidence))
-            .then(|| vec!["systemd has neither ecs.service nor amazon-ecs.service".to_owned()])
+        if agent.load_state.as_deref() != Some("not-found") || agent.name == NO_UNIT || !is_down(evidence) {
+            return None;
+        }
+        Some(vec![match own_unit(evidence) {
+            Some(unit) => format!("systemd has no {unit} (`units.agent`)"),
+            None => "systemd has neither ecs.service nor amazon-ecs.service".to_owned(),
+        }])
     },
     ..Cause::DEFAULTS
 };
+
+/// The unit that `units.agent` names, if it is not that of a package of the agent.
+fn own_unit(evidence: &Evidence) -> Option<&str> {
+    evidence.agent_unit().map(|unit| unit.name.as_str()).filter(|name| *name != NO_UNIT && !AGENT_UNITS.contains(name))
+}
+
+/// Whether this is the name of the agent's unit.
+fn is_of_agent(evidence: &Evidence, unit: &str) -> bool {
+    AGENT_UNITS.contains(&unit) || evidence.expectation.as_ref().is_some_and(|expected| expected.agent_unit == unit)
+}
 
 /// Masking is deliberate, so ecs-bootstrap does not unmask it.
 pub(super) static UNIT_MASKED: Cause = Cause {
@@ -214,7 +232,7 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
         None => unloadable(evidence),
-        Some(error) => refused(error),
+        Some(error) => refused(evidence, error),
     },
     ..Cause::DEFAULTS
 };
@@ -231,13 +249,13 @@ fn unloadable(evidence: &Evidence) -> Option<Vec<String>> {
     Some([format!("systemd cannot load {name} ({state})")].into_iter().chain(drop_ins).collect())
 }
 
-fn refused(error: &SystemdError) -> Option<Vec<String>> {
+fn refused(evidence: &Evidence, error: &SystemdError) -> Option<Vec<String>> {
     match error {
         SystemdError::Refused { name, .. } if name.ends_with(CYCLIC) => None,
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
             Some(vec![error_chain(error)])
         }
-        error @ SystemdError::NoSuchUnit { unit } if unit != DOCKER_UNIT && !AGENT_UNITS.contains(&unit.as_str()) => {
+        error @ SystemdError::NoSuchUnit { unit } if unit != DOCKER_UNIT && !is_of_agent(evidence, unit) => {
             Some(vec![error_chain(error)])
         }
         _ => None,
@@ -248,7 +266,7 @@ pub(super) static NOT_STARTED: Cause = Cause {
     id: "agent-not-started",
     yields_to: &["ecs-unit-disabled", "unit-ordering-cycle", "agent-stopped-with-docker"],
     layer: Layer::Units,
-    title: "the agent's unit does not run, and nothing starts it",
+    title: "the agent does not run, and nothing starts it",
     symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
                of an unmet condition",
     proof: "the unit is inactive without a job after user data has ended; the cause is `ecs-unit-disabled` if the unit \
@@ -261,7 +279,18 @@ pub(super) static NOT_STARTED: Cause = Cause {
     remedy: "run `ecs-bootstrap run`, which writes ecs.config and starts the agent; if the agent stays inactive, check the \
              conditions of its unit (`systemctl status ecs`)",
     source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
+    specific_remedy: Some(|evidence| {
+        let is_without_unit = evidence.agent_unit()?.name == NO_UNIT;
+        is_without_unit.then(|| {
+            "find out why nothing has run the container (/var/log/cloud-init-output.log, if user data does it), and run it with \
+             `--name ecs-agent`"
+                .to_owned()
+        })
+    }),
     check: |evidence| {
+        if let Some(seen) = without_unit(evidence) {
+            return Some(vec![seen]);
+        }
         let agent = idle_agent(evidence)?;
         let result = agent.result.as_deref().unwrap_or("unknown");
         let inactive = format!("{} is inactive, without a job (result {result})", agent.name);
@@ -299,6 +328,14 @@ pub(super) static STOPPED_WITH_DOCKER: Cause = Cause {
     },
     ..Cause::DEFAULTS
 };
+
+/// The evidence that nothing has started an agent that has no unit.
+fn without_unit(evidence: &Evidence) -> Option<String> {
+    let is_absent = matches!(evidence.container, Some(Ok(None))) && evidence.agent_unit()?.name == NO_UNIT;
+    let is_over = evidence.stage_error.is_none() && !evidence.user_data_runs() && is_down(evidence);
+    (is_absent && is_over)
+        .then(|| "docker has no container `ecs-agent`, and `units.agent` is `none`, so no unit starts it".to_owned())
+}
 
 /// docker is active again within this time after it ended.
 const MAX_RESTART_TIME: Duration = Duration::from_secs(120);

@@ -115,7 +115,9 @@ impl CommandContext {
         let expectation = expectation.or_else(|| plan.as_ref().map(|plan| plan.expectation.clone()));
         // Without a plan, for example because nothing names a cluster, instance metadata may still have the region.
         let region = self.expectation_without_plan.get().and_then(|expected| expected.region.as_deref());
-        let examined = verify::examine(&self.host_clients, &systemd, expectation, region, error);
+        let agent_unit = self.agent_unit();
+        let about = (agent_unit.as_str(), region);
+        let examined = verify::examine(&self.host_clients, &systemd, expectation, about, error);
         let mut evidence = Box::pin(examined).await;
         let stored = report::stored_or_log(&self.host_clients.disk);
         let is_ready = stored.is_some_and(|stored| stored.verdict == VerdictState::Ready);

@@ -14,6 +14,7 @@ use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
 use crate::evidence::StageError;
+use crate::facts::NO_UNIT;
 use crate::plan::{Expectation, Plan, Recorded};
 use crate::redaction::{self, error_chain};
 use crate::render::Phase;
@@ -234,8 +235,8 @@ fn escaped_for_unit(program: &str) -> Option<String> {
 
 /// The unit of this process, if the agent's start job waits for it, directly or through other jobs.
 pub(super) async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> Option<String> {
+    let agent = Some(&plan.expectation.agent_unit).filter(|unit| *unit != NO_UNIT)?;
     let own_unit = log_error(systemd.unit_of_pid(0).await)?;
-    let agent = &plan.expectation.agent_unit;
     let mut open: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
         Some(job) => vec![job.id],
         None => log_error(systemd.unit(agent).await)?.job.into_iter().collect(),

@@ -110,6 +110,11 @@ impl CommandContext {
         Ok(merge(&self.early_fragments()?))
     }
 
+    /// The value of `units.agent`; its default if the settings are not valid, which is reported elsewhere.
+    pub(crate) fn agent_unit(&self) -> String {
+        self.early_settings().map_or_else(|_| "auto".to_owned(), |settings| settings.units_agent.value)
+    }
+
     fn early_fragments(&self) -> Result<Vec<Fragment>, StageError> {
         let mut fragments = gather::local_settings(&self.host_clients)?;
         fragments.extend(self.given_settings.clone()?);

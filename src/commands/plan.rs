@@ -28,7 +28,7 @@ impl CommandContext {
         let (plan, gathered) = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                let verdict = verify::explained(&self.host_clients, error).await;
+                let verdict = verify::explained(&self.host_clients, error, &self.agent_unit()).await;
                 return self.verdict_output(&document(&verdict, None, &[]), verdict.exit());
             }
         };

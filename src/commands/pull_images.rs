@@ -55,7 +55,7 @@ impl CommandContext {
         let expectation = match self.expectation(&mut phases).await {
             Ok(expectation) => expectation,
             Err(error) => {
-                let verdict = verify::explained(&self.host_clients, error).await;
+                let verdict = verify::explained(&self.host_clients, error, &self.agent_unit()).await;
                 return self.verdict_output(&document(&verdict, None, &phases.done), verdict.exit());
             }
         };

@@ -65,7 +65,7 @@ impl CommandContext {
             }
             Err(error) => {
                 cluster = None;
-                verify::explained(&self.host_clients, error).await
+                verify::explained(&self.host_clients, error, &self.agent_unit()).await
             }
         };
         let mut document = document(&verdict, cluster.as_deref(), &phases.done);

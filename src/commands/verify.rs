@@ -38,7 +38,7 @@ impl CommandContext {
         let expectation = match self.expectation(phases).await {
             Ok(expectation) => expectation,
             Err(error) => {
-                let verdict = verify::explained(&self.host_clients, error).await;
+                let verdict = verify::explained(&self.host_clients, error, &self.agent_unit()).await;
                 let mut document = document(&verdict, None, &phases.done);
                 self.report_locally(&document, false);
                 self.signal(self.signal_client_after_error(&document).await.as_ref(), &mut document).await;

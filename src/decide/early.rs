@@ -21,7 +21,7 @@ pub(super) fn decide(
     warnings: &mut Vec<Warning>,
 ) -> Option<EarlyStart> {
     let is_wanted = settings.units_early.value;
-    let agent = agent_name(facts);
+    let agent = agent_name(settings, facts);
     let waits = |why: &str| Some(EarlyStart { starts: false, release: false, why: why.to_owned() });
     let mut warn = |text: String| warnings.push(Warning::new(&warning::EARLY_START, text, None));
     match facts.host.early_unit.get() {

@@ -38,8 +38,9 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
     let ecs_config = ecs_config(facts, keys)?;
     warnings.extend(file_warnings(facts, cluster.is_some(), &ecs_config));
-    let units = units::plan(facts, cluster.as_ref().map(|named| named.value.as_str()), ecs_config.changed());
+    let units = units::plan(settings, facts, cluster.as_ref().map(|named| named.value.as_str()), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
+    warnings.extend(units::warnings_about_agent_unit(settings, facts, ecs_config.changed()));
     let holds = &settings.ready.hold_registration;
     if holds.value && ReadyConditions::of(settings).is_none_or(|ready| ready.images.is_empty()) {
         let text = "`ready.hold-registration` has no effect, because no image is named".to_owned();
@@ -57,7 +58,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         instance_type: instance.map(|instance| instance.instance_type.clone()).filter(|name| !name.is_empty()),
         image_id: instance.and_then(|instance| instance.image_id.clone()),
         enters_warm_pool: facts.target_state.get().map(|state| state.as_deref().is_some_and(is_warm_pool_state)),
-        agent_unit: units::agent_name(facts).to_owned(),
+        agent_unit: units::agent_name(settings, facts).to_owned(),
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,

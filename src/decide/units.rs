@@ -4,18 +4,22 @@
 use std::time::{Duration, SystemTime};
 
 use crate::boundary::systemd::UnitState;
-use crate::facts::{Fact, Facts, is_after};
+use crate::facts::{AGENT_UNITS, Fact, Facts, NO_UNIT, is_after};
 use crate::plan::{Action, UnitPlan, cluster_name};
 use crate::redaction;
-use crate::settings::Warning;
 use crate::settings::warning;
+use crate::settings::{Settings, Sourced, Warning};
 
 const DOCKER: &str = "docker.service";
-const AGENT: &str = "ecs.service";
-
-/// The name of the agent's unit on this host.
-pub(super) fn agent_name(facts: &Facts) -> &str {
-    facts.host.units.get().map_or(AGENT, |units| units.agent.name.as_str())
+/// The drop-in of the package that runs guard.
+const DROP_IN: &str = "/usr/lib/systemd/system/ecs.service.d/10-ecs-bootstrap.conf";
+/// The name of the agent's unit on this host; [`NO_UNIT`] if none starts the agent.
+pub(super) fn agent_name<'f>(settings: &'f Settings, facts: &'f Facts) -> &'f str {
+    let named = match settings.units_agent.value.as_str() {
+        "auto" => AGENT_UNITS[0],
+        named => named,
+    };
+    facts.host.units.get().map_or(named, |units| units.agent.name.as_str())
 }
 
 /// Whether the agent's unit is ordered after another unit; false if systemd could not be asked.
@@ -23,15 +27,22 @@ pub(super) fn agent_unit_is_after(facts: &Facts, other: &str) -> bool {
     facts.host.units.get().is_some_and(|units| is_after(&units.agent, other))
 }
 
-/// The actions on docker and the agent, in this order.
-pub(super) fn plan(facts: &Facts, cluster: Option<&str>, config_changes: bool) -> Vec<UnitPlan> {
+/// The actions on docker and on the agent's unit, in this order.
+pub(super) fn plan(settings: &Settings, facts: &Facts, cluster: Option<&str>, config_changes: bool) -> Vec<UnitPlan> {
+    let name = agent_name(settings, facts);
+    let mut plans = both(name, facts, cluster, config_changes);
+    plans.retain(|plan| plan.unit != NO_UNIT);
+    plans
+}
+
+fn both(name: &str, facts: &Facts, cluster: Option<&str>, config_changes: bool) -> Vec<UnitPlan> {
     let decided = cluster.is_some();
     let units = match &facts.host.units {
         Fact::Known(units) => units,
         Fact::Unknown(why) => {
             let action = if decided { Action::Unknown } else { Action::Leave };
             let unknown = |unit: &str| UnitPlan { unit: unit.to_owned(), action, why: why.clone() };
-            return vec![unknown(DOCKER), unknown(AGENT)];
+            return vec![unknown(DOCKER), unknown(name)];
         }
     };
     // If guard runs before each start of the agent, the units can be started now: guard decides at that time.
@@ -111,6 +122,29 @@ pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -
         ));
     }
     Vec::new()
+}
+
+/// What a named unit, or an agent without a unit, does not do by itself.
+pub(super) fn warnings_about_agent_unit(settings: &Settings, facts: &Facts, config_changes: bool) -> Option<Warning> {
+    let Sourced { value, source } = &settings.units_agent;
+    let has_run = facts.host.saved.is_some();
+    let warn = |entry, text: String| Some(Warning::new(entry, text, Some(source.clone())));
+    if value == NO_UNIT {
+        let text =
+            "ecs.config changes, and no unit restarts the agent; if its container exists, remove it and run it again";
+        return if config_changes && has_run { warn(&warning::AGENT_NOT_RESTARTED, text.to_owned()) } else { None };
+    }
+    let agent = &facts.host.units.get()?.agent;
+    let is_known = value == "auto" || AGENT_UNITS.contains(&value.as_str());
+    let is_installed = agent.load_state.as_deref() == Some("loaded");
+    if is_known || !is_installed || is_guarded(agent) {
+        return None;
+    }
+    let text = format!(
+        "{value} can start before ecs.config is written, or without a cluster: it has no drop-in of ecs-bootstrap; link {DROP_IN} \
+         to /etc/systemd/system/{value}.d/10-ecs-bootstrap.conf, then `systemctl daemon-reload`"
+    );
+    warn(&warning::AGENT_NOT_GUARDED, text)
 }
 
 fn start(unit: &UnitState) -> UnitPlan {

@@ -54,7 +54,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{SystemdError, time_of};
 use crate::drain::Drain;
 use crate::effects::QueuedJob;
-use crate::facts::{SavedAgent, Units, user_data_may_run};
+use crate::facts::{NO_UNIT, SavedAgent, Units, user_data_may_run};
 use crate::followed_tags::FollowedTags;
 use crate::images::Pulls;
 use crate::plan::{Action, Expectation, Refusal};
@@ -404,6 +404,10 @@ impl Evidence {
         let waits = |units: &Units| {
             let agent = &units.agent;
             let is_held = units.agent_waits_for_user_data();
+            // A script of user data can still run the container of an agent without a unit.
+            if agent.name == NO_UNIT {
+                return !matches!(self.container, Some(Ok(Some(_)))) && !matches!(self.introspection, Some(Ok(_)));
+            }
             agent.active_state.as_deref() == Some("inactive") && (is_held || agent.job.is_none())
         };
         self.user_data_runs() && (undecided || self.known_units().is_some_and(waits))

@@ -17,6 +17,8 @@ const CONNECTS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkQuestions {
     pub(crate) region: Option<String>,
+    /// The agent's unit, whose drop-ins can set a proxy.
+    pub agent_unit: Option<String>,
     /// Whether to resolve a second name, because the endpoint's name does not resolve.
     pub dns: bool,
     /// Whether to fetch the endpoint's certificate, because it was not accepted.
@@ -49,6 +51,7 @@ impl NetworkQuestions {
         let stays_disconnected =
             evidence.is_disconnected() && evidence.registered_for.is_some_and(|since| since >= window);
         NetworkQuestions {
+            agent_unit: evidence.expectation.as_ref().map(|expected| expected.agent_unit.clone()),
             region: evidence.expectation.as_ref().and_then(|expected| expected.region.clone()),
             dns: is_dns_error || call(|kind| matches!(kind, AwsErrorKind::Dns { .. })),
             certificate: call(|kind| matches!(kind, AwsErrorKind::Tls { .. })),

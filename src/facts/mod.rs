@@ -179,12 +179,18 @@ pub struct SavedAgent {
     pub modified: Option<SystemTime>,
 }
 
+/// The names of the agent's unit; the second one is that on SUSE.
+pub const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
+/// In place of the name of the agent's unit if no unit starts the agent (`units.agent`).
+pub const NO_UNIT: &str = "none";
+
 /// The states of the three units that a start of the agent depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Units {
     /// `docker.service`.
     pub docker: UnitState,
-    /// `ecs.service`, or `amazon-ecs.service` (SUSE) if only that one is installed.
+    /// The unit of `units.agent`: by default `ecs.service`, or `amazon-ecs.service` (SUSE) if only that one is installed; with
+    /// `none`, [`NO_UNIT`], which is not installed.
     pub agent: UnitState,
     /// `cloud-final.service`.
     pub cloud_final: UnitState,

@@ -44,6 +44,7 @@ pub(super) async fn host(
     disk: &Disk,
     (var_config, etc_config): (ConfigFile, ConfigFile),
     systemd: &Result<Systemd, SystemdError>,
+    agent_unit: &str,
 ) -> Host {
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
     Host {
@@ -56,7 +57,7 @@ pub(super) async fn host(
         user_data_runs: user_data_runs(disk),
         early_unit: Fact::from_result(early_unit(disk)),
         units: match systemd {
-            Ok(systemd) => Fact::from_result(units_to_plan(systemd).await),
+            Ok(systemd) => Fact::from_result(units_to_plan(systemd, agent_unit).await),
             Err(error) => Fact::Unknown(crate::redaction::error_chain(error)),
         },
         gpu: device(disk, "nvidia"),

@@ -22,11 +22,12 @@ use crate::retry::Deadline;
 const TASK_ARN: &str = "com.amazonaws.ecs.task-arn";
 
 /// Everything that `prepare-image` and `reset-agent` base their decisions on. `systemd` is `None` if systemd did not
-/// boot from this root; `expectation` is the one of the last run of this boot.
+/// boot from this root; `expectation` is the one of the last run of this boot; `agent_unit` is the value of `units.agent`.
 pub async fn leftovers(
     host_clients: &HostClients,
     systemd: Option<&Result<Systemd, SystemdError>>,
     expectation: Option<Expectation>,
+    agent_unit: &str,
     deadline: Deadline,
 ) -> Leftovers {
     let mut leftovers = files(&host_clients.disk);
@@ -37,7 +38,7 @@ pub async fn leftovers(
     let metadata = known.trusted(host_clients.agent.metadata(deadline).await);
     let container = host_clients.docker.container("ecs-agent", deadline).await;
     let units = match systemd {
-        Ok(systemd) => units(systemd).await,
+        Ok(systemd) => units(systemd, agent_unit).await,
         Err(error) => Err(error.clone()),
     };
     let is_docker_down = units.as_ref().is_ok_and(|units| units.docker.active_state.as_deref() == Some("inactive"));

@@ -91,7 +91,7 @@ pub async fn facts(
             return Err(refusal.into());
         }
         let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
-        Ok::<_, StageError>((host::host(&host_clients.disk, files, &systemd).await, systemd))
+        Ok::<_, StageError>((host::host(&host_clients.disk, files, &systemd, &early.units_agent.value).await, systemd))
     });
     let metadata = Box::pin(metadata::read(&host_clients.imds, &early, imds_deadline).map(Ok));
     let ((host, systemd), metadata) = futures_util::future::try_join(host, metadata).await?;

@@ -19,6 +19,7 @@ use crate::evidence::network_path::{
 use crate::evidence::proxies::{ProxySetting, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
 use crate::evidence::{EndpointConnection, NetworkQuestions};
+use crate::facts::{AGENT_UNITS, NO_UNIT};
 use crate::host::{agent_config, read_or_log};
 use crate::retry::Deadline;
 
@@ -31,15 +32,18 @@ const PUBLIC_ADDRESS: &str = "meta-data/public-ipv4";
 /// The files and folders that set environment variables for docker's unit and for the agent's unit. `/usr` is left out,
 /// because users do not edit it.
 const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconfig/docker", "/etc/default/docker"];
-const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
 
 /// Runs the probe; ends at the deadline. Local files are always read, requests are sent only for the questions.
 pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestions, deadline: Deadline) -> NetworkPath {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
+    let units = AGENT_UNITS
+        .into_iter()
+        .chain(ask.agent_unit.as_deref().filter(|unit| *unit != NO_UNIT && !AGENT_UNITS.contains(unit)));
+    let drop_ins: Vec<String> = units.map(|unit| format!("/etc/systemd/system/{unit}.d")).collect();
     let mut network_path = NetworkPath {
         routes: routes(&host_clients.disk),
         docker_proxy: configured_proxy(&host_clients.disk, &DOCKER).or_else(|| in_daemon_json(&host_clients.disk)),
-        unit_proxy: configured_proxy(&host_clients.disk, &AGENT),
+        unit_proxy: configured_proxy(&host_clients.disk, &drop_ins),
         own_proxy: proxy::of_environment(),
         ..NetworkPath::default()
     };
@@ -108,14 +112,15 @@ fn routes(disk: &Disk) -> Option<Routes> {
 }
 
 /// The proxy that is set in these files, or in the `.conf` files of these folders. The last one takes effect.
-fn configured_proxy(disk: &Disk, places: &[&str]) -> Option<ProxySetting> {
+fn configured_proxy(disk: &Disk, places: &[impl AsRef<str>]) -> Option<ProxySetting> {
     let in_folder = |folder: &str| {
         let names = disk.list(folder).unwrap_or_default();
         names.into_iter().filter(|name| name.ends_with(".conf")).map(|name| format!("{folder}/{name}")).collect()
     };
     let files = places
         .iter()
-        .flat_map(|place| if place.ends_with(".d") { in_folder(place) } else { vec![(*place).to_owned()] });
+        .map(AsRef::as_ref)
+        .flat_map(|place: &str| if place.ends_with(".d") { in_folder(place) } else { vec![place.to_owned()] });
     let read = |path: String| in_file(&String::from_utf8_lossy(&read_or_log(disk, &path)?), &path);
     files.filter_map(read).next_back()
 }

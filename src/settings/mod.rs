@@ -258,6 +258,8 @@ pub struct Settings {
     pub verify_deadline: Sourced<Duration>,
     /// How long the agent must stay disconnected before that is a failure.
     pub verify_window: Sourced<Duration>,
+    /// The unit that starts the agent: its name, `auto` or `none`.
+    pub units_agent: Sourced<String>,
     /// Whether the units of docker and of the agent may be enabled.
     pub units_enable: Sourced<bool>,
     /// Whether the agent may start before user data has ended.
@@ -302,6 +304,7 @@ impl Default for Settings {
             // throttled for four minutes.
             verify_deadline: default("verify.deadline", Duration::from_secs(600)),
             verify_window: default("verify.window", Duration::from_secs(30)),
+            units_agent: default("units.agent", "auto".to_owned()),
             units_enable: default("units.enable", false),
             units_early: default("units.early", false),
             derive: Derive {

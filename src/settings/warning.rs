@@ -54,6 +54,12 @@ macro_rules! warnings {
 }
 
 warnings! {
+    AGENT_NOT_GUARDED: "agent-not-guarded",
+        "The unit that `units.agent` names has no drop-in of ecs-bootstrap, so it can start the agent too early or without a cluster.",
+        "Link the drop-in, as the text says; see [An agent with another unit](../how-to/agent-with-another-unit.md).";
+    AGENT_NOT_RESTARTED: "agent-not-restarted",
+        "`ecs.config` changes, and with `units.agent = \"none\"` no unit restarts the agent.",
+        "Remove the container of the agent and run it again.";
     AGENT_VARIABLE_UNKNOWN: "agent-variable-unknown",
         "The agent does not know a variable of the settings. It is written to `ecs.config` as it is.",
         "Compare the name with the [list of variables](settings.md#agent-variables). Keep it if your agent is newer.";

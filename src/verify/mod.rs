@@ -122,20 +122,21 @@ pub fn verdict_of_error(error: StageError) -> Verdict {
 }
 
 /// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source
-/// names a cluster, because user data failed.
-pub async fn explained(host_clients: &HostClients, error: StageError) -> Verdict {
-    verdict_of(&once::around(host_clients, error).await)
+/// names a cluster, because user data failed. `agent_unit` is the value of `units.agent`.
+pub async fn explained(host_clients: &HostClients, error: StageError, agent_unit: &str) -> Verdict {
+    verdict_of(&once::around(host_clients, error, agent_unit).await)
 }
 
-/// Runs all probes once, in parallel. `region` is that of the instance, if it is known without an expectation.
+/// Runs all probes once, in parallel. `agent_unit` is the value of `units.agent`; `region` is that of the instance, if it is
+/// known without an expectation.
 pub async fn examine(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    region: Option<&str>,
+    (agent_unit, region): (&str, Option<&str>),
     error: Option<StageError>,
 ) -> Evidence {
-    once::once(host_clients, systemd, expectation, region, error).await
+    once::once(host_clients, systemd, expectation, (agent_unit, region), error).await
 }
 
 /// What verify waits for, as text for progress messages.

@@ -20,6 +20,7 @@ use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, NetworkQuestions};
+use crate::facts::NO_UNIT;
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, drain, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
@@ -114,7 +115,8 @@ impl<'a> Observer<'a> {
         let Some(systemd) = self.systemd else { return };
         let agent = self.evidence.expectation.as_ref().map_or("ecs.service", |expected| expected.agent_unit.as_str());
         let agent = agent.to_owned();
-        let changes = systemd.changes(&["docker.service", &agent]).await;
+        let watched: &[&str] = if agent == NO_UNIT { &["docker.service"] } else { &["docker.service", &agent] };
+        let changes = systemd.changes(watched).await;
         self.changes = changes.inspect_err(|error| tracing::debug!(%error, "changes of units not subscribed")).ok();
         self.watched = self.changes.as_ref().map(|_| agent);
     }
@@ -275,8 +277,8 @@ impl<'a> Observer<'a> {
                 Box::pin(async move { Observation::Introspection(host_clients.agent.metadata(soon).await) })
             }
             Probe::Units => {
-                let systemd = self.systemd?;
-                Box::pin(async move { Observation::Units(Box::new(units(systemd).await)) })
+                let (systemd, agent) = (self.systemd?, expected.agent_unit.clone());
+                Box::pin(async move { Observation::Units(Box::new(units(systemd, &agent).await)) })
             }
             Probe::Role => {
                 Box::pin(async move { Observation::Role(host_clients.imds.role_credentials_status(soon).await) })

@@ -26,7 +26,8 @@ const PROBE: Duration = Duration::from_secs(3);
 const AROUND: Duration = Duration::from_secs(3);
 
 /// The evidence around an error that ended a stage: the files always, other probes only if they can explain the error.
-pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evidence {
+/// `agent_unit` is the value of `units.agent`.
+pub(super) async fn around(host_clients: &HostClients, error: StageError, agent_unit: &str) -> Evidence {
     let mut evidence = Evidence { run_ended: true, ..Evidence::of_stage_error(error) };
     read_files(host_clients, &mut evidence);
     let soon = Deadline::after(AROUND);
@@ -35,7 +36,7 @@ pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evi
             // User data fails on a host without docker or the agent, so the units are part of the evidence.
             let container = host_clients.docker.container(CONTAINER, soon);
             let (user_data, units, container) =
-                join3(probe::user_data(host_clients, soon), units_now(host_clients, soon), container).await;
+                join3(probe::user_data(host_clients, soon), units_now(host_clients, agent_unit, soon), container).await;
             (evidence.user_data, evidence.units, evidence.container) = (Some(user_data), units, Some(container));
         }
         Some(StageError::Aws(_)) => {
@@ -61,12 +62,16 @@ pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evi
 }
 
 /// The states of the units; `None` if no system has booted from this root.
-async fn units_now(host_clients: &HostClients, deadline: Deadline) -> Option<Result<Units, SystemdError>> {
+async fn units_now(
+    host_clients: &HostClients,
+    agent_unit: &str,
+    deadline: Deadline,
+) -> Option<Result<Units, SystemdError>> {
     if !host_clients.disk.is_booted() {
         return None;
     }
     Some(match Systemd::connect(deadline).await {
-        Ok(systemd) => within(deadline, units(&systemd)).await.unwrap_or_else(silent),
+        Ok(systemd) => within(deadline, units(&systemd, agent_unit)).await.unwrap_or_else(silent),
         Err(error) => Err(error),
     })
 }
@@ -80,11 +85,11 @@ pub(super) async fn once(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    region: Option<&str>,
+    (agent_unit, region): (&str, Option<&str>),
     error: Option<StageError>,
 ) -> Evidence {
     let mut evidence = Evidence { stage_error: error, expectation, ..Evidence::default() };
-    examine_host(host_clients, systemd, &mut evidence).await;
+    examine_host(host_clients, systemd, agent_unit, &mut evidence).await;
     ask_aws(host_clients, &mut evidence, region).await;
     let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;
@@ -95,6 +100,7 @@ pub(super) async fn once(
 pub(super) async fn examine_host(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
+    agent_unit: &str,
     evidence: &mut Evidence,
 ) {
     let soon = Deadline::after(PROBE);
@@ -104,7 +110,7 @@ pub(super) async fn examine_host(
     read_files(host_clients, evidence);
     let bus = async {
         match systemd {
-            Ok(systemd) => Some(within(soon, units(systemd)).await.unwrap_or_else(silent)),
+            Ok(systemd) => Some(within(soon, units(systemd, agent_unit)).await.unwrap_or_else(silent)),
             Err(error) => Some(Err(error.clone())),
         }
     };

@@ -132,6 +132,7 @@ pub async fn examine_watched(
 ) -> Evidence {
     let now = SystemTime::now();
     let registered_for = watched.disconnected_since.and_then(|since| now.duration_since(since).ok());
+    let agent_unit = expectation.agent_unit.clone();
     let mut evidence = Evidence {
         expectation: Some(expectation),
         container_instance: described,
@@ -141,7 +142,7 @@ pub async fn examine_watched(
         timed_out: true,
         ..Evidence::default()
     };
-    examine_host(host_clients, systemd, &mut evidence).await;
+    examine_host(host_clients, systemd, &agent_unit, &mut evidence).await;
     (_, evidence.agent_log) = last_attempts(&tail_over_files(&host_clients.disk));
     let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
     evidence.host = probe::host(host_clients, context, Deadline::after(LOCAL)).await;

@@ -8,9 +8,10 @@
 /// The simulated instance with all services around it; shared with `tests/try`.
 pub mod support;
 
+/// `ready.attributes`: the attributes that the container instance must have.
+mod agent_unit;
 /// Rules of the source tree: which module imports, waits or prints.
 mod architecture;
-/// `ready.attributes`: the attributes that the container instance must have.
 mod attributes;
 /// Bad input of every kind: one error, its exit code, and `ecs.config` never damaged.
 mod bad_input;

@@ -4,8 +4,8 @@ use crate::boundary::systemd::UnitState;
 use crate::evidence::Evidence;
 use crate::evidence::host::most_specific_line;
 
-/// This drop-in runs `ecs-bootstrap guard` before each start of the agent.
-pub(in crate::causes) const GUARD_DROP_IN: &str = "ecs.service.d/10-ecs-bootstrap.conf";
+/// The drop-in with this name runs `ecs-bootstrap guard` before each start of the agent.
+pub(in crate::causes) const GUARD_DROP_IN: &str = "/10-ecs-bootstrap.conf";
 
 /// Docker's unit, which has this name on every distribution.
 pub(in crate::causes) const DOCKER_UNIT: &str = "docker.service";

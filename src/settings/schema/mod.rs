@@ -10,9 +10,9 @@ mod values;
 pub use self::raw::Raw;
 pub use self::values::{MAX_DURATION, is_metadata_key};
 use self::values::{
-    at_deadline, attributes, boolean, cluster, config_from, daemons, definitions, drain_triggers, duration, images,
-    name, prefix, registry_auth, reserved_memory, services, switch, tag_pairs, tags_api, tags_cluster, tags_settings,
-    texts, url, window,
+    agent_unit, at_deadline, attributes, boolean, cluster, config_from, daemons, definitions, drain_triggers, duration,
+    images, name, prefix, registry_auth, reserved_memory, services, switch, tag_pairs, tags_api, tags_cluster,
+    tags_settings, texts, url, window,
 };
 use super::{Settings, Source, Sourced};
 
@@ -152,6 +152,15 @@ pub static ALL: &[Setting] = &[
         duration,
         "a duration such as `30s`, at most `1day`",
         "how long a registered agent may be disconnected before that is a failure"
+    ),
+    setting!(
+        "units.agent",
+        units_agent,
+        agent_unit,
+        "`auto`, `none`, or the name of a unit that ends with `.service`",
+        "the unit that starts the agent; auto: `ecs.service`, or `amazon-ecs.service` if only that one is installed; none: no \
+         unit does, but for example a script of user data that runs `docker run`",
+        true
     ),
     setting!(
         "units.enable",

@@ -52,6 +52,21 @@ pub(super) fn window(raw: &Raw) -> Option<Duration> {
     duration(raw).filter(|window| *window >= Duration::from_secs(30))
 }
 
+/// The characters and the length of a unit's name are those of systemd.unit(5). A template has no name of its own.
+pub(super) fn agent_unit(raw: &Raw) -> Option<String> {
+    let name = text(raw)?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+    let is_name = |name: &str| {
+        let prefix = name.strip_suffix(".service").unwrap_or_default();
+        !prefix.is_empty()
+            && name.len() <= 255
+            && name.bytes().all(fits)
+            && !prefix.starts_with('@')
+            && !prefix.ends_with('@')
+    };
+    (["auto", "none"].contains(&name) || is_name(name)).then(|| name.to_owned())
+}
+
 pub(super) fn boolean(raw: &Raw) -> Option<bool> {
     match raw {
         Raw::Bool(value) => Some(*value),

@@ -58,6 +58,9 @@ pub struct Instance {
     changes_folder: bool,
 }
 
+/// A unit that starts the agent on a host without a package of the agent.
+pub const OTHER_UNIT: &str = "run-ecs-agent.service";
+
 impl Instance {
     /// A healthy instance: its tag names the active cluster `prod`, it has a role, and docker and ecs are enabled but
     /// not running.
@@ -81,7 +84,7 @@ impl Instance {
         let agent = agent::Agent::new(Arc::clone(&disk), docker.clone(), aws.state(), imds.state(), systemd.units());
         let agent = Arc::new(agent);
         let (its_agent, its_docker) = (Arc::clone(&agent), docker.clone());
-        systemd.on_event(move |unit, event| match (unit, event) {
+        systemd.on_event(move |unit, event| match (if unit == OTHER_UNIT { "ecs.service" } else { unit }, event) {
             ("ecs.service", systemd::Event::Started) => its_agent.start(),
             ("ecs.service", systemd::Event::Stopped) => its_agent.stop(),
             ("ecs.service", systemd::Event::Retried) => its_agent.fail_before(),

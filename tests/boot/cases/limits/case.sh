@@ -20,7 +20,7 @@ check() {
         ((least > 150)) || break
         reboot
     done
-    ((least <= 150)) || fail "configure takes $least ms, at best"
+    ((least <= 150)) || compare_with_twin "$least"
     # Enabling the units can delay multi-user.target only by the time of ecs-bootstrap.service: verify is ready at once.
     assert_property ecs-bootstrap-verify.service Type notify
     host bash -c '[[ $(systemctl show --property After --value multi-user.target) != *ecs-bootstrap-verify* ]]' ||
@@ -31,6 +31,23 @@ check() {
     done
     echo "guard takes $without ms (at most 20)"
     ((without <= 20)) || fail "guard takes $without ms, at best"
+}
+
+# On a slow machine most of the time is systemd's, which sets up the sandbox of the unit. A unit with the same settings that
+# does nothing, at the same moment of the same boot, takes this time too. $1: the time of configure, for the error.
+compare_with_twin() {
+    local round configure twin
+    sed -e 's|^ExecStart=.*|ExecStart=/usr/bin/true|' -e '/^Also=/d' -e '/^Before=/d' \
+        "$(host_path /usr/lib/systemd/system/ecs-bootstrap.service)" >"$(host_path /etc/systemd/system/twin.service)"
+    host systemctl enable --quiet twin.service
+    for round in 1 2 3 4 5; do
+        reboot
+        configure=$(took ecs-bootstrap.service)
+        twin=$(took twin.service)
+        echo "boot $round: configure took $configure ms, and a unit that does nothing $twin ms"
+        ((configure - twin > 75)) || return 0
+    done
+    fail "configure takes $1 ms, at best, and is never less than 75 ms slower than a unit that does nothing"
 }
 
 # Milliseconds from the start of a unit until it is up, as `systemd-analyze blame` reports it.

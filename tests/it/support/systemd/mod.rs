@@ -250,6 +250,16 @@ impl Systemd {
         change(state.units.entry(name.into()).or_insert_with(|| Unit::new("not-found", "")));
     }
 
+    /// Gives the agent's unit another name; `None` removes it.
+    pub fn rename_agent_unit(&self, name: Option<&str>) {
+        self.change(|state| {
+            let unit = state.units.remove("ecs.service").expect("the agent's unit");
+            let before: Vec<String> = name.into_iter().map(str::to_owned).collect();
+            state.units.values_mut().for_each(|other| other.before.clone_from(&before));
+            before.into_iter().for_each(|name| drop(state.units.insert(name, unit.clone())));
+        });
+    }
+
     pub fn unit(&self, name: &str) -> Option<Unit> {
         lock(&self.state).units.get(name).cloned()
     }
