@@ -10,6 +10,7 @@ use crate::boundary::aws::Cluster;
 use crate::evidence::overrides::EndpointOverride;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::facts::AGENT_UNITS;
 use crate::plan::{Refusal, cluster_name, region_and_account};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
@@ -230,6 +231,7 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
     look_alikes: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
     remedy: "the agent started before `ecs.config` named the cluster: run `ecs-bootstrap reset-agent --yes`, and \
              deregister the instance from `default`",
+    specific_remedy: Some(|evidence| with_env_file(evidence, JOINED_DEFAULT.remedy)),
     source: "aws-samples/ecs-refarch-cloudformation#23; hashicorp/terraform#4202; aws/amazon-ecs-agent#139",
     check: |evidence| {
         let instead = joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen);
@@ -249,11 +251,22 @@ pub(super) static JOINED_OTHER: Cause = Cause {
             5 instead of registering",
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
+    specific_remedy: Some(|evidence| with_env_file(evidence, JOINED_OTHER.remedy)),
     source: "aws/amazon-ecs-agent#887; aws-samples/ecs-refarch-cloudformation#23",
     check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
     when_registered: true,
     ..DEFAULTS
 };
+
+/// The remedy for an agent that no package starts: ecs-init would pass `ecs.config` on.
+fn with_env_file(evidence: &Evidence, remedy: &str) -> Option<String> {
+    let is_own = |name: &str| !AGENT_UNITS.contains(&name);
+    evidence.agent_unit().filter(|unit| is_own(&unit.name)).map(|_| {
+        format!(
+            "start the agent with `docker run --env-file /etc/ecs/ecs.config`, or it does not read the file; {remedy}"
+        )
+    })
+}
 
 /// Evidence that the agent is in `default` although no source names a cluster, not even `default`.
 fn joined_unasked(evidence: &Evidence) -> Option<Vec<String>> {

@@ -84,8 +84,7 @@ pub fn reset_text(reset: &Reset, refusals: &[VerdictDocument], done: bool, start
         (None, _) if reset.set_aside.is_some() => text.line("the agent does not run, and is not started"),
         (None, _) => {}
     }
-    let hints: &[String] = if reset.set_aside.is_some() { &reset.hints } else { &[] };
-    text.end(refusals, hints, &command("reset-agent", reset.root.as_deref()), reset.is_empty())
+    text.end(refusals, &reset.hints, &command("reset-agent", reset.root.as_deref()), reset.is_empty())
 }
 
 /// The command with its `--root`, as a user can copy it.

@@ -1,5 +1,7 @@
 //! `units.agent`: an agent that another unit starts, or none.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{Instance, OTHER_UNIT, Outcome};
@@ -119,6 +121,11 @@ fn an_agent_without_a_unit_is_verified_and_nothing_starts_it() {
     is_ready(&instance.run(&["run", "--wait", "--set", "agent.ECS_LOGLEVEL=debug"]));
     let reset = instance.run(&["reset-agent", "--yes"]);
     assert_eq!(reset.code, Some(24), "{reset:?}");
+    // A state that is not on the disk of the host cannot be moved.
+    instance.agent.stop();
+    instance.disk.remove("var/lib/ecs/data/agent.db");
+    let reset = instance.run(&["reset-agent"]);
+    assert!(reset.stdout.contains("`docker rm --force --volumes ecs-agent`"), "{reset:?}");
     assert!(!instance.systemd.calls().iter().any(|call| call.contains("none") || call.ends_with(" ecs.service")));
 }
 
@@ -131,6 +138,37 @@ fn an_agent_without_a_unit_that_nothing_has_run_is_reported() {
         assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
     }
     assert!(!outcome.stderr.contains("systemctl"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_agent_that_does_not_get_ecs_config_is_reported_with_the_option_of_docker() {
+    for (cluster, id) in [("other", "cluster-other-than-wanted"), ("default", "joined-default")] {
+        let instance = without_unit().cluster(cluster, &[]).ecs_config(&format!("ECS_CLUSTER={cluster}\n"));
+        instance.docker.start();
+        instance.agent.start();
+        let until = Instant::now() + Duration::from_secs(5);
+        while instance.disk.agent_state().is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let outcome = instance.run(&["verify", "--set", "verify.deadline=10s"]);
+        assert_eq!(outcome.code, Some(21), "{outcome:?}");
+        for text in [id, "`docker run --env-file /etc/ecs/ecs.config`"] {
+            assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_unit_in_the_guide_is_that_of_the_boot_test() {
+    let page = include_str!("../../docs/how-to/agent-with-another-unit.md");
+    let (_, rest) = page.split_once("```ini\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let tested = include_str!("../boot/cases/agents-custom-unit/root/etc/systemd/system/run-ecs-agent.service");
+    // The image of the simulated agent has another name, is loaded from a file, and needs the Python of its host.
+    let of_test = |line: &&str| line.contains("docker load") || line.contains("/usr:/usr:ro");
+    let tested: Vec<&str> = tested.lines().filter(|line| !of_test(line)).collect();
+    let shown: Vec<&str> = shown.lines().filter(|line| !line.contains("public.ecr.aws")).collect();
+    assert_eq!(shown, tested);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cleanup::{
 };
 use crate::ecs_config::{edit, effective, read};
 use crate::evidence::StageError;
-use crate::facts::Fact;
+use crate::facts::{AGENT_UNITS, Fact};
 use crate::ownership;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
 use crate::redaction::{self, shell_word};
@@ -57,14 +57,14 @@ pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
 /// Decides what `reset-agent` does. With `force` running tasks are not an obstacle.
 pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
     let mut obstacles = obstacles(&mut leftovers, force);
-    let hints = registration_hints(&leftovers);
     let is_parent_of_data =
         |error: &DiskError| matches!(error, DiskError::Symlink { path, .. } if DATA.starts_with(path.as_str()));
-    obstacles.extend(leftovers.elsewhere.into_iter().filter(is_parent_of_data).map(StageError::Elsewhere));
+    let elsewhere = std::mem::take(&mut leftovers.elsewhere);
+    obstacles.extend(elsewhere.into_iter().filter(is_parent_of_data).map(StageError::Elsewhere));
     if leftovers.data_is_mounted {
         obstacles.push(StageError::Elsewhere(DiskError::Mounted { doing: "move", path: DATA.to_owned() }));
     }
-    let interrupted = leftovers.interrupted;
+    let interrupted = leftovers.interrupted.take();
     let was_set_aside =
         interrupted.as_ref().map(|note| &note.to).filter(|to| leftovers.set_aside.contains(to)).cloned();
     let in_data = format!("{DATA}/");
@@ -75,6 +75,7 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
         to: free_name(now, &leftovers.set_aside),
         bytes: if is_unreadable { None } else { sizes.try_fold(0, |sum, bytes| Some(sum + bytes?)) },
     });
+    let hints = if set_aside.is_some() { registration_hints(&leftovers) } else { container_hint(&leftovers) };
     let up = running_unit(&leftovers.agent);
     // A failed unit is started again, because it was supposed to run. A stopped unit stays stopped.
     let restart = up.or(failed_unit(&leftovers.agent)).filter(|_| set_aside.is_some()).map(str::to_owned);
@@ -226,6 +227,17 @@ fn registration_hints(leftovers: &Leftovers) -> Vec<String> {
         })
         .into_iter()
         .collect()
+}
+
+/// A container that no package makes may have its state in a volume of its own.
+fn container_hint(leftovers: &Leftovers) -> Vec<String> {
+    let is_of_package = matches!(&leftovers.agent, AgentRuns::Unit(unit) if AGENT_UNITS.contains(&unit.name.as_str()));
+    let hint = || {
+        format!(
+            "if the container `ecs-agent` keeps its state outside of {DATA}, `docker rm --force --volumes ecs-agent` removes it"
+        )
+    };
+    (leftovers.has_container && !is_of_package).then(hint).into_iter().collect()
 }
 
 fn deregister(registered: &Registered) -> String {

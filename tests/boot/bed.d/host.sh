@@ -81,6 +81,8 @@ lay_out() {
 # Installs the units of this tree like the package. $1: folder for the package's units. $2: for the administrator's.
 bake() {
     cp -r "$here/../../systemd/." "$1/"
+    # The package has it for the unit on SUSE.
+    cp -r "$1/ecs.service.d" "$1/amazon-ecs.service.d"
     chmod -R u=rwX,go=rX "$1"
     local file wanted_by
     for file in "$1"/ecs-bootstrap*.service; do
