@@ -1,4 +1,4 @@
-//! Recognizes the agent of ECS Anywhere, which runs outside of EC2 or is told so.
+//! Recognizes the agent of ECS Anywhere, which runs outside of EC2 or is configured so.
 //!
 //! In: `ecs.config`, or the variables of the agent. Out: the refusal to make a plan for it. Such a host has no instance
 //! metadata, no instance role and no tags, so nothing that ecs-bootstrap does can work there.

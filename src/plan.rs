@@ -431,7 +431,7 @@ pub enum Refusal {
         /// The names of the matching clusters.
         names: Vec<String>,
     },
-    /// The agent is that of an external instance: the host is not an EC2 instance, or its agent is told so.
+    /// The agent is that of an external instance: the host is not an EC2 instance, or its agent is configured so.
     #[error("the agent is set up for ECS Anywhere, which is out of scope")]
     External {
         /// Where `ECS_EXTERNAL` is set.

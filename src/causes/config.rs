@@ -16,7 +16,7 @@ use crate::external::is_external;
 use crate::plan::Refusal;
 use crate::redaction::error_chain;
 
-/// Not an EC2 instance, or an agent that is told so.
+/// Not an EC2 instance, or an agent that is configured as outside of EC2.
 pub(super) static ECS_ANYWHERE: Cause = Cause {
     id: "ecs-anywhere",
     layer: Layer::Config,

@@ -143,7 +143,7 @@ fn an_agent_without_a_unit_that_nothing_has_run_is_reported() {
 #[test]
 fn an_agent_that_does_not_get_ecs_config_is_reported_with_the_option_of_docker() {
     for (cluster, id) in [("other", "cluster-other-than-wanted"), ("default", "joined-default")] {
-        let instance = without_unit().cluster(cluster, &[]).ecs_config(&format!("ECS_CLUSTER={cluster}\n"));
+        let instance = without_unit().cluster(cluster, &[]).ecs_config(format!("ECS_CLUSTER={cluster}\n"));
         instance.docker.start();
         instance.agent.start();
         let until = Instant::now() + Duration::from_secs(5);
