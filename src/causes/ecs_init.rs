@@ -3,7 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::crash::{loop_evidence, remedy};
-use super::view::units::{describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
+use super::view::units::{describe_failure, ends_with_agent, is_docker_up, is_stopped_by_guard, last_errors};
 use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
@@ -148,7 +148,8 @@ pub(super) static FAILED: Cause = Cause {
         let unit = evidence.unit_retried()?;
         // Without a network nothing can be downloaded, and a cause of the network layers is more precise.
         let is_download = evidence.init_logged(DOWNLOAD).is_some();
-        if is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence) {
+        let is_earlier = is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence);
+        if is_earlier || ends_with_agent(evidence) {
             return None;
         }
         let repeated = loop_evidence(evidence);
@@ -217,6 +218,24 @@ mod tests {
             units.agent.drop_in_paths = Some(vec![format!("/usr/lib/systemd/system/ecs.service.d{GUARD_DROP_IN}")]);
         }
         assert_eq!(ids(&evidence), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_unit_that_ends_with_its_agent_does_not_fail_before_it() {
+        let mut evidence = retried("");
+        (evidence.init_log, evidence.agent_log) =
+            (Default::default(), last_attempt(b"level=error msg=\"Unable to register\"\n"));
+        assert_eq!(ids(&evidence), ["ecs-init-failed"]);
+        for state in ["activating", "failed"] {
+            if let Some(Ok(units)) = &mut evidence.units {
+                units.agent.name = "run-ecs-agent.service".to_owned();
+                units.agent.active_state = Some(state.to_owned());
+            }
+            evidence.host.agent_journal = Some(Vec::new());
+            assert_eq!(ids(&evidence), Vec::<&str>::new(), "{state}");
+        }
+        evidence.agent_log = Default::default();
+        assert_eq!(ids(&evidence), ["agent-unit-failed"]);
     }
 
     #[test]

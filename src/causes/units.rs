@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
-use super::view::units::{DOCKER_UNIT, describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
+use super::view::units::{
+    DOCKER_UNIT, describe_failure, ends_with_agent, is_docker_up, is_stopped_by_guard, last_errors,
+};
 use crate::boundary::systemd::{SystemdError, UnitState, time_of};
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
@@ -381,7 +383,8 @@ pub(super) static FAILED: Cause = Cause {
         if is_stopped_by_guard(evidence) {
             return None;
         }
-        let fits = is_read && !evidence.agent_exited_with(5) && is_docker_up(evidence);
+        let is_agents = evidence.agent_exited_with(5) || ends_with_agent(evidence);
+        let fits = is_read && !is_agents && is_docker_up(evidence);
         fits.then(|| {
             let errors = last_errors(evidence).into_iter().chain(evidence.killed());
             [describe_failure(unit)].into_iter().chain(errors).collect()

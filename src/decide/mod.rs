@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ecs_config::{edit, effective, issue, read};
 use crate::external;
-use crate::facts::{ConfigFile, Facts};
+use crate::facts::{ConfigFile, Facts, NO_UNIT};
 use crate::ownership;
 use crate::plan::{
     DrainRules, ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, ReadyConditions, Refusal, SignalTargets,
@@ -42,8 +42,14 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
     warnings.extend(units::warnings_about_agent_unit(settings, facts, ecs_config.changed()));
     let holds = &settings.ready.hold_registration;
-    if holds.value && ReadyConditions::of(settings).is_none_or(|ready| ready.images.is_empty()) {
-        let text = "`ready.hold-registration` has no effect, because no image is named".to_owned();
+    let reason = match ReadyConditions::of(settings) {
+        Some(ready) if !ready.images.is_empty() => {
+            (settings.units_agent.value == NO_UNIT).then_some("no unit starts the agent (`units.agent`)")
+        }
+        _ => Some("no image is named"),
+    };
+    if let Some(reason) = reason.filter(|_| holds.value) {
+        let text = format!("`ready.hold-registration` has no effect, because {reason}");
         warnings.push(Warning::new(&warning::HOLD_WITHOUT_IMAGES, text, Some(holds.source.clone())));
     }
     let follows_file = cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank));

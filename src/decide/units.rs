@@ -13,6 +13,7 @@ use crate::settings::{Settings, Sourced, Warning};
 const DOCKER: &str = "docker.service";
 /// The drop-in of the package that runs guard.
 const DROP_IN: &str = "/usr/lib/systemd/system/ecs.service.d/10-ecs-bootstrap.conf";
+
 /// The name of the agent's unit on this host; [`NO_UNIT`] if none starts the agent.
 pub(super) fn agent_name<'f>(settings: &'f Settings, facts: &'f Facts) -> &'f str {
     let named = match settings.units_agent.value.as_str() {

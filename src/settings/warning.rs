@@ -88,8 +88,8 @@ warnings! {
         "`units.early` and the agent's unit in `/etc/systemd/system` do not fit together, or that unit is out of date.",
         "Run the command in the text; see [Early start](../explanation/boot-order.md#early-start).";
     HOLD_WITHOUT_IMAGES: "hold-without-images",
-        "`ready.hold-registration` has no effect, because no image is named.",
-        "Name images in `ready.images` or `ready.images-of-services`, or remove the setting.";
+        "`ready.hold-registration` has no effect, because no image is named, or no unit starts the agent.",
+        "Name images in `ready.images` or `ready.images-of-services` and a unit in `units.agent`, or remove the setting.";
     METADATA_UNKNOWN: "metadata-unknown",
         "Only `plan` prints it: a source that may name a cluster could not be read, so on the instance the plan may differ.",
         "Run `plan` on an instance, or make the instance metadata reachable.";

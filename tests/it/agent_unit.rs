@@ -106,6 +106,8 @@ fn an_agent_without_a_unit_is_verified_and_nothing_starts_it() {
     let plan = json(&instance, &["plan", "--json"]);
     let units: Vec<_> = plan["units"].as_array().unwrap().iter().map(|unit| &unit["unit"]).collect();
     assert_eq!((units, &plan["warnings"]), (vec![&json!("docker.service")], &json!([])));
+    let held = ["plan", "--json", "--set", "ready.images=a", "--set", "ready.hold-registration=true"];
+    assert_eq!(json(&instance, &held)["warnings"][0]["id"], "hold-without-images");
     // A script of user data runs the container after ecs-bootstrap.
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");

@@ -3,6 +3,7 @@
 use crate::boundary::systemd::UnitState;
 use crate::evidence::Evidence;
 use crate::evidence::host::most_specific_line;
+use crate::facts::AGENT_UNITS;
 
 /// The drop-in with this name runs `ecs-bootstrap guard` before each start of the agent.
 pub(in crate::causes) const GUARD_DROP_IN: &str = "/10-ecs-bootstrap.conf";
@@ -18,6 +19,13 @@ pub(in crate::causes) fn is_stopped_by_guard(evidence: &Evidence) -> bool {
     // Without a journal, only an error of ecs-init shows that something other than guard failed.
     let may_be_guard = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
     may_be_guard || journal.any(|line| line.starts_with("error: ["))
+}
+
+/// Whether an agent has run that a unit of its own starts (`units.agent`). That unit ends with its agent, so its failure is
+/// not one before the agent. ecs-init, in the units of packages, goes on.
+pub(in crate::causes) fn ends_with_agent(evidence: &Evidence) -> bool {
+    let is_own = evidence.agent_unit().is_some_and(|unit| !AGENT_UNITS.contains(&unit.name.as_str()));
+    is_own && (evidence.agent_error().is_some() || evidence.agent_end().is_some())
 }
 
 /// Whether Docker is active. If it is not, that is the cause.

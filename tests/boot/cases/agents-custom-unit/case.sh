@@ -24,6 +24,12 @@ check() {
     wait_for 60 assert_verdict ready
     assert_one_cluster_line demo
     assert_api_calls ecs:CreateCluster 0
+    # The unit ends with its agent, and systemd starts it again: the reason is in the log of the agent, not in the unit.
+    set_faults '{"ecs:RegisterContainerInstance": {"status": 400, "code": "AccessDeniedException", "message": "is not authorized"}}'
+    printf 'units.agent = "run-ecs-agent.service"\nverify.deadline = "15s"\n' >"$(host_path /etc/ecs-bootstrap/config.toml)"
+    host ecs-bootstrap reset-agent --yes
+    host systemctl restart ecs-bootstrap
+    wait_for 40 assert_verdict failed register-denied
 }
 
 assert_no_warning() {
